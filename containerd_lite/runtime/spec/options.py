@@ -55,6 +55,9 @@ class ProcessOptions(TypedDict, total=False):
     cap_add: Sequence[str] | None
     #: Capabilities to drop, with or without the prefix ``CAP_``, or ``"all"``. Default: none.
     cap_drop: Sequence[str] | None
+    #: Capabilities that programs have even if their user is not root (ambient capabilities), in the
+    #: form of ``cap_add``. They are also added to the process's other sets. Default: none.
+    cap_ambient: Sequence[str] | None
     #: Whether the process is privileged, as with ``ctr run --privileged``. A privileged process has
     #: all capabilities and all devices, and no paths in the container are hidden or read-only.
     #: seccomp, AppArmor and SELinux do not confine a privileged process. The option does not change
@@ -94,9 +97,18 @@ class SpecOptions(ProcessOptions, total=False):
     #: ``ctr`` (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces an existing mount
     #: with the same destination. Default: none.
     mounts: Sequence[Mount | str] | None
+    #: Destinations of mounts that containerd's default spec has, but the container shall not have,
+    #: such as ``"/run"``. ``mounts`` and ``tmpfs`` can mount there again. Default: none.
+    without_mounts: Sequence[str] | None
     #: tmpfs mounts to add: mount options such as ``"size=64m,mode=755"``, by destination. Default:
     #: none.
     tmpfs: Mapping[str, str] | None
+    #: Size of ``/dev/shm`` in the form of ``memory``. Default: 64 MiB.
+    shm_size: int | str | None
+    #: Permissions that new files do not get, such as 0o022, or as octal text: ``"022"``. Processes
+    #: that ``exec`` adds have the same umask, but with runc 1.1 they have the umask 0o022. Default:
+    #: the runtime's, which is 0o022 for runc.
+    umask: int | str | None
     #: Devices to add, or folders of devices: ``/dev/fuse[:/dev/inside][:rwm]``. The first path is
     #: on the client's machine. The second path is in the container. Default: only the devices that
     #: every container has.
@@ -113,6 +125,16 @@ class SpecOptions(ProcessOptions, total=False):
     cpu_quota: int | None
     #: Microseconds of the period for ``cpu_quota``, 1 to 1000000. Default: 100000.
     cpu_period: int | None
+    #: Microseconds of CPU time that the container can save up while it uses less than
+    #: ``cpu_quota``, and use later. Requires ``cpu_quota`` or ``cpus``. runc before 1.2 ignores
+    #: this option. Default: 0.
+    cpu_burst: int | None
+    #: Microseconds of the period for ``cpu_rt_runtime``. Only machines with cgroups v1 support
+    #: limits for real-time processes. Default: the parent cgroup's.
+    cpu_rt_period: int | None
+    #: Microseconds in each ``cpu_rt_period`` that real-time processes can run. The parent cgroup
+    #: must have as much. Default: 0, so there are no real-time processes.
+    cpu_rt_runtime: int | None
     #: CPUs to run on, such as ``"0-2,4"``. Default: all.
     cpuset_cpus: str | None
     #: Memory nodes (NUMA) to use, such as ``"0,1"``. Default: all.

@@ -76,6 +76,8 @@ def make_spec(
     _change_mounts(spec, given)
     image_user = None if "spec" in given else (config.user if config else "")
     change_process(process, given, image_user, find_user or numeric_user)
+    if "umask" in given:
+        processes.set_umask(process, given["umask"])
     _change_linux(spec, given, container_id)
     _set_other_fields(spec, given)
     if "edit" in given:
@@ -131,10 +133,14 @@ def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
 
 
 def _change_mounts(spec: Spec, options: Options) -> None:
+    if "without_mounts" in options:
+        mounts.remove_mounts(spec, options["without_mounts"])
     if "mounts" in options:
         mounts.add_mounts(spec, options["mounts"])
     if "tmpfs" in options:
         mounts.add_tmpfs(spec, options["tmpfs"])
+    if "shm_size" in options:
+        mounts.set_shm_size(spec, options["shm_size"])
     names = texts("host_files", options.get("host_files", ()))
     if options.get("network") == "host":
         names = ["hosts", "resolv.conf", *names]

@@ -191,6 +191,67 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
     assert not set(inside) & set(own)
 
 
+@pytest.mark.generations
+def test_what_go_and_docker_have_options_for(
+    daemon: Daemon, client: Client, image: Image, namespace: str
+) -> None:
+    """The parent of a cgroup must have real-time, too: so this one is below the root."""
+    has_real_time = Path(f"{CGROUPS}/cpu/cpu.rt_runtime_us").exists()
+    real_time = {"cpu_rt_period": 500_000, "cpu_rt_runtime": 1000} if has_real_time else {}
+    has_burst = Path(f"{CGROUPS}/cpu/cpu.cfs_burst_us").exists()
+    place = f"{namespace}-more"
+    commands = script(
+        status="cat /proc/self/status",
+        mask="umask; cd /tmp; touch file; mkdir folder; stat -c %a file folder",
+        shm="grep ' /dev/shm ' /proc/mounts",
+        run="grep -c -e ' /run ' -e ' /sys ' /proc/mounts",
+        burst="cat /cg/cpu.cfs_burst_us",
+        real_time="cat /cg/cpu.rt_period_us /cg/cpu.rt_runtime_us",
+        end="true",
+    )
+    options: ContainerOptions = {
+        "user": "5",
+        "cap_drop": ["all"],
+        "cap_ambient": ["NET_ADMIN"],
+        "umask": "027",
+        "shm_size": "1m",
+        "without_mounts": ["/run", "/sys"],
+        "tmpfs": {"/tmp": "mode=1777"},
+        "cgroup_path": f"/{place}",
+        "cpu_quota": 50_000,
+        "cpu_burst": 20_000,
+        "mounts": [f"{CGROUPS}/cpu:/cg-all:ro"],
+        **real_time,  # type: ignore[typeddict-item]
+    }
+    commands[1] = commands[1].replace("/cg/", f"/cg-all/{place}/")
+    done = client.run(image, ["sh", *commands], **options)
+    seen = sections(done.stdout)
+    process = status(seen["status"])
+    assert {int(process[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {
+        1 << 12
+    }
+    assert seen["mask"].split() == ["0027", "640", "750"]
+    assert "size=1024k" in seen["shm"]
+    assert seen["run"] == "0"
+    if has_burst and "runc1.5" in daemon.generation:
+        assert seen["burst"] == "20000"
+    if has_real_time:
+        assert seen["real_time"].split() == ["500000", "1000"]
+
+
+@pytest.mark.generations
+def test_ambient_capabilities_of_an_added_process(
+    daemon: Daemon, client: Client, image: Image
+) -> None:
+    """runc 1.1 gives added processes a umask of its own."""
+    options: ContainerOptions = {"user": "5", "umask": 0o77}
+    with client.run(image, ["sleep", "1000"], detach=True, **options) as container:
+        argv = ["sh", "-c", "umask; grep CapAmb /proc/self/status"]
+        done = container.exec(argv, cap_ambient=["NET_ADMIN"])
+        mask = b"0077" if "runc1.5" in daemon.generation else b"0022"
+        assert done.stdout.split() == [mask, b"CapAmb:", b"0000000000001000"]
+
+
 @pytest.mark.parametrize(
     ("options", "reason", "kernel_part"),
     [
