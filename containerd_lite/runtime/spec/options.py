@@ -206,7 +206,7 @@ class SpecOptions(ProcessOptions, total=False):
     #: spec. Default: none.
     spec: str | PathLike[str] | Mapping[str, object] | None
     #: A function that gets the finished spec and can change it. Default: none.
-    edit: Callable[[dict[str, object]], object] | None
+    edit: Callable[[dict[str, Any]], object] | None
 
 
 class ContainerOptions(SpecOptions, total=False):
@@ -228,8 +228,9 @@ class ContainerOptions(SpecOptions, total=False):
     #: Key of an existing active snapshot, which becomes the root filesystem. Default: a new
     #: snapshot is made from the image.
     snapshot: str | None
-    #: Absolute path of a folder, which becomes the root filesystem. The option cannot be combined
-    #: with an image or with ``snapshot``. Default: none.
+    #: Absolute path of a folder, which becomes the root filesystem. ``""``: the root filesystem
+    #: consists of the mounts that ``new_task`` gets. The option cannot be combined with an image or
+    #: with ``snapshot``. Default: none.
     rootfs: str | PathLike[str] | None
     #: Whether the new snapshot is a read-only view of the image. Default: false.
     view: bool | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ import pytest
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.platform import Platform
-from containerd_lite.oci.spec import Mount
+from containerd_lite.oci.spec import Mount, RuntimeSpec, runtime_spec
 from containerd_lite.oci.spec.seccomp import default_profile
 from containerd_lite.runtime.spec import host
 from containerd_lite.runtime.spec.options import ProcessOptions, SpecOptions
@@ -286,3 +287,41 @@ def test_times_of_the_cpu() -> None:
     cpu = spec(**options)["linux"]["resources"]["cpu"]
     assert cpu == {"quota": 2000, "burst": 1000, "realtimePeriod": 9, "realtimeRuntime": 8}
     assert spec(cpu_quota=-1, cpu_burst=5)["linux"]["resources"]["cpu"]["burst"] == 5
+
+
+def test_the_types_know_each_field() -> None:
+    """Only type checkers read the types, so nothing else would notice a field that is missing."""
+    maps = {"uid_map": [(0, 1, 1)], "gid_map": [(0, 1, 1)]}
+    limits = {"cpus": 1, "memory": 1, "pids_limit": 1, "blkio_weight": 10}
+    limits["hugepage_limits"] = {"2MB": 1}  # type: ignore[assignment]
+    labels = {"apparmor": "a", "selinux_label": "b", "rdt_class": "c", "sysctls": {"a": "b"}}
+    made = spec(
+        **(maps | limits | labels),
+        terminal=True,
+        terminal_size=(1, 2),
+        umask=0,
+        cap_ambient=["KILL"],
+        oom_score_adj=1,
+        hostname="x",
+        domainname="y",
+        annotations={"a": "b"},
+        devices=["/dev/null"],
+        seccomp="default",
+        read_only=True,
+        rootfs_propagation="slave",
+    )
+    assert unknown_fields(made, RuntimeSpec) == []
+
+
+def unknown_fields(value: Any, kind: Any) -> list[str]:
+    """The names of fields that a type of the runtime spec lacks."""
+    found = []
+    for name, item in value.items():
+        if name not in kind.__annotations__:
+            found.append(name)
+            continue
+        names = re.findall(r"\w+Fields", str(kind.__annotations__[name]))
+        for below in item if isinstance(item, list) else [item]:
+            if names:
+                found += unknown_fields(below, getattr(runtime_spec, names[0]))
+    return found
