@@ -105,7 +105,12 @@ _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
         "add a mount: /src:/dst[:ro], or type=bind,src=...,dst=...,options=rbind:ro",
     ),
     (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
-    (("--device",), "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
+    (
+        ("--device",),
+        "devices",
+        "PATH[:PATH][:rwm]",
+        "add a device of the host, or a CDI device: VENDOR/CLASS=NAME",
+    ),
     (("--label",), "labels", "NAME=VALUE", "add a label to the container's record"),
     (("--annotation",), "annotations", "NAME=VALUE", "add an annotation to the spec"),
     (("--sysctl",), "sysctls", "NAME=VALUE", "set a kernel parameter"),

@@ -106,7 +106,7 @@ def add_mounts(spec: Spec, mounts: object) -> None:
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
         for mount in iterable("mounts", mounts, f"a list in which each item is {_FORM}")
     ]
-    _replace_mounts(spec, added)
+    replace_mounts(spec, added)
 
 
 def add_tmpfs(spec: Spec, mounts: object) -> None:
@@ -114,7 +114,7 @@ def add_tmpfs(spec: Spec, mounts: object) -> None:
 
     The options of a tmpfs are one string, such as ``"size=64m,mode=755"``.
     """
-    _replace_mounts(
+    replace_mounts(
         spec,
         [
             {
@@ -212,7 +212,7 @@ def document(mount: Mount) -> Spec:
     return {name: value for name, value in fields.items() if value}
 
 
-def _replace_mounts(spec: Spec, added: list[Spec]) -> None:
+def replace_mounts(spec: Spec, added: list[Spec]) -> None:
     """Add mounts, and remove the existing mounts with the same destinations."""
     replaced = {posixpath.normpath(str(mount["destination"])) for mount in added}
     kept = [

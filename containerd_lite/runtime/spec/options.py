@@ -110,8 +110,10 @@ class SpecOptions(ProcessOptions, total=False):
     #: the runtime's, which is 0o022 for runc.
     umask: int | str | None
     #: Devices to add, or folders of devices: ``/dev/fuse[:/dev/inside][:rwm]``. The first path is
-    #: on the client's machine. The second path is in the container. Default: only the devices that
-    #: every container has.
+    #: on the client's machine. The second path is in the container. Or names of CDI devices:
+    #: ``nvidia.com/gpu=0``, from the files in ``/etc/cdi`` and ``/var/run/cdi`` on the client's
+    #: machine, which can also add mounts, environment variables and hooks. Files of YAML require
+    #: PyYAML. Default: only the devices that every container has.
     devices: Sequence[str] | None
     #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
     #: path of a JSON file on the client's machine. Default: no profile.

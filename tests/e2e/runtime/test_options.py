@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import ContainerdError
+from containerd_lite.errors import ContainerdError, NotFound
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
+from containerd_lite.runtime.spec import cdi
 from containerd_lite.runtime.spec.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
@@ -237,6 +239,31 @@ def test_what_go_and_docker_have_options_for(
         assert seen["burst"] == "20000"
     if has_real_time:
         assert seen["real_time"].split() == ["500000", "1000"]
+
+
+def test_a_device_of_a_vendor_s_file(
+    client: Client, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "driver").write_text("driver\n")
+    edits = {
+        "env": ["GPU=0"],
+        "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/zero", "permissions": "r"}],
+        "mounts": [
+            {"hostPath": f"{tmp_path}/lib", "containerPath": "/gpu", "options": ["ro", "rbind"]}
+        ],
+    }
+    devices = [{"name": "0", "containerEdits": edits}]
+    file = {"cdiVersion": "0.6.0", "kind": "vendor.com/gpu", "devices": devices}
+    (tmp_path / "gpu.json").write_text(json.dumps(file))
+    monkeypatch.setattr(cdi, "FOLDERS", (str(tmp_path),))
+    script = "echo $GPU; cat /gpu/driver; head -c 3 /dev/gpu0 | wc -c; ls -ln /dev/gpu0"
+    done = client.run(image, ["sh", "-c", script], devices=["vendor.com/gpu=0"], user="5")
+    zero, driver, size, node = done.stdout.decode().splitlines()
+    assert (zero, driver, size) == ("0", "driver", "3")
+    assert re.match(r"c\S+ +1 5 +0 +1, +5 ", node)  # it belongs to the user of the process
+    with pytest.raises(NotFound, match=r"vendor\.com/gpu=1 is in no file"):
+        client.run(image, ["true"], devices=["vendor.com/gpu=1"])
 
 
 @pytest.mark.generations
