@@ -21,11 +21,14 @@ _PACKAGES: Mapping[Family, Sequence[str]] = {
     "runtime": ("oci", "schema", "services", "registry", "store", "images", "runtime"),
     "trust": (
         *("oci", "registry", "store", "trust", "images.signatures"),
-        "registry.signature_repository",
+        *("registry.signature_repository", "runtime.spec.yaml_file"),
     ),
 }
 #: The sub-packages and modules that only the family ``trust`` loads. They need optional packages.
-_OPTIONAL = ("trust", "images.signatures", "registry.signature_repository")
+_OPTIONAL = (
+    *("trust", "images.signatures", "registry.signature_repository"),
+    "runtime.spec.yaml_file",
+)
 #: The modules of ``Client`` and ``Layout``.
 _MAIN_MODULES = ("client", "layout")
 #: Modules that are imported inside functions. Some of these modules can be missing.

@@ -50,11 +50,20 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
     group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
-    group.add_argument("--cpu-shares", type=int, help="relative CPU weight (default: 1024)")
+    group.add_argument("--cpu-shares", type=int, help="relative CPU weight, 2 to 262144")
+    group.add_argument("--cpu-quota", type=int, help="microseconds of CPU time in each period")
+    group.add_argument("--cpu-period", type=int, help="microseconds of a period for --cpu-quota")
+    group.add_argument(
+        "--cpu-rt-period", type=int, help="microseconds of a period for --cpu-rt-runtime"
+    )
+    group.add_argument(
+        "--cpu-rt-runtime", type=int, help="microseconds in each period for real-time processes"
+    )
     group.add_argument("--cpuset-cpus", help="the CPUs to run on, such as 0-2,4")
     group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
     group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")
     group.add_argument("--memory-swap", type=size, metavar="SIZE", help="limit of memory and swap")
+    group.add_argument("--shm-size", type=size, metavar="SIZE", help="size of /dev/shm")
     group.add_argument("--pids-limit", type=int, help="limit of processes and threads")
     group.add_argument("--cgroup-path", help="the cgroup of the container")
     group.add_argument(
@@ -96,7 +105,12 @@ _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
         "add a mount: /src:/dst[:ro], or type=bind,src=...,dst=...,options=rbind:ro",
     ),
     (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
-    (("--device",), "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
+    (
+        ("--device",),
+        "devices",
+        "PATH[:PATH][:rwm]",
+        "add a device of the host, or a CDI device: VENDOR/CLASS=NAME",
+    ),
     (("--label",), "labels", "NAME=VALUE", "add a label to the container's record"),
     (("--annotation",), "annotations", "NAME=VALUE", "add an annotation to the spec"),
     (("--sysctl",), "sysctls", "NAME=VALUE", "set a kernel parameter"),
@@ -126,8 +140,9 @@ _CONTAINER = (
     "snapshotter", "runtime", "entrypoint", "env_files", "hostname", "network", "ports",
     "mounts", "tmpfs",
     "devices", "read_only", "labels", "annotations", "sysctls", "rlimits", "cpus", "cpu_shares",
-    "cpuset_cpus", "cpuset_mems", "memory", "memory_swap", "pids_limit", "cgroup_path", "seccomp",
-    "apparmor", "spec", "restart",
+    "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime",
+    "cpuset_cpus", "cpuset_mems", "memory", "memory_swap", "shm_size", "pids_limit", "cgroup_path",
+    "seccomp", "apparmor", "spec", "restart",
 )  # fmt: skip
 
 

@@ -12,11 +12,13 @@ from ..arguments import check_types
 from ..errors import NotFound
 from ..undo import Undo, end_block
 from . import watch
-from .popen import Running, open_pipes
+from .option_methods import with_option_help
+from .popen import Running, attach_pipes, open_pipes
 from .process import Process
 from .restart import LOG_URI
 from .run import Capturing, CompletedProcess
 from .spec.options import split_exec
+from .task import Task
 from .task_verbs import TaskVerbs
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Container(TaskVerbs):
 
     # ---- added processes, and the log ------------------------------------------------------
 
+    @with_option_help
     def popen(
         self,
         args: Sequence[str],
@@ -120,6 +123,7 @@ class Container(TaskVerbs):
             running = self._add_process(undo, args, streams, id, options)
             return running.start() if start else running
 
+    @with_option_help
     def exec(
         self,
         args: Sequence[str],
@@ -163,6 +167,49 @@ class Container(TaskVerbs):
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done
+
+    def attach(
+        self,
+        stdin: Source | None = None,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
+        *,
+        exec_id: str = "",
+    ) -> Running[Container]:
+        """Connect to the streams of a process that another program, or ``leave``, has left running.
+
+        The FIFOs of the process must be on this machine. The output begins with the bytes that no
+        client has read yet. For the terminal of this program, see ``runtime.io.attach_terminal``.
+
+        Args:
+            stdin: Source of the process's input: bytes, a binary file, a descriptor or ``PIPE``.
+                The end of the source ends the input of the process. Default: no input.
+            stdout: Target of the process's output: a binary file, a descriptor, a function that
+                gets bytes, ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the
+                caller must read.
+            stderr: Target of the process's error output: any target that ``stdout`` accepts, or
+                ``STDOUT``. Default: ``PIPE``. With a terminal, the error output is on ``stdout``.
+            exec_id: The exec id of the process. Default: the container's first process.
+
+        Returns:
+            The process. The returned object is a context manager. The end of the ``with`` block
+            closes the streams. The process continues to run, and clients can attach to it again.
+
+        Raises:
+            FailedPrecondition: The output goes to a log or nowhere, the process has no input or has
+                closed its input, or another client of this package serves the process.
+            InvalidArgument: A source or a target cannot be used.
+            NotFound: The container has no task or no such process, or the FIFOs do not exist any
+                more, for instance because the client that started the process has removed them.
+        """
+        status = self.backend.tasks.get(self.id, exec_id)
+        streams = attach_pipes(status.stdio, stdin, stdout, stderr)
+        process = Process(self.backend.tasks, self.id, exec_id, status.pid, streams)
+        if not exec_id:
+            process = Task(self, status.pid, streams)
+        with Undo(streams.close):
+            streams.start(process.known(status))
+            return Running(process, self, attached=True)
 
     def _add_process(
         self,

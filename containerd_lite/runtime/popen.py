@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 from .. import limits
 from ..deadline import Deadline
-from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
+from ..errors import (
+    ContainerdError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+)
 from ..printable import printable
 from ..undo import Undo, end_block
+from .io.served import Served
 from .io.sinks import Capture, Target
-from .io.streams import PIPE, Source, Streams
+from .io.streams import PIPE, Source, Streams, attach
 from .process import Process
 
 if TYPE_CHECKING:
-    from ..services.tasks import Exit
+    from ..services.tasks import Exit, Stdio
     from .task_verbs import TaskVerbs
 
 #: Seconds to wait for more output after the process has ended. Children of the process may still
@@ -51,18 +58,28 @@ class Running(Generic[_Container]):
         container: The container of the process.
         removes: Whether ``close`` removes the container. True if the container was created for the
             process.
+        attached: Whether the process ran before. Then the end of the ``with`` block calls
+            ``leave``, and a failure of a source or a target does not kill the process.
 
     Attributes:
         process: The process.
         container: The container of the process.
     """
 
-    def __init__(self, process: Process, container: _Container, *, removes: bool = False) -> None:
+    def __init__(
+        self,
+        process: Process,
+        container: _Container,
+        *,
+        removes: bool = False,
+        attached: bool = False,
+    ) -> None:
         self.process = process
         self.container = container
         self._removes = removes
         self._is_left = False
-        if process.streams is not None:
+        self._is_attached = attached
+        if process.streams is not None and not attached:
             # If a source or a target fails, the process is killed, because its streams cannot be
             # served.
             process.streams.on_failure = process.kill_quietly
@@ -252,16 +269,33 @@ class Running(Generic[_Container]):
 
     # ---- clean-up --------------------------------------------------------------------------
 
-    def leave(self) -> _Container:
+    def leave(self, *, attachable: bool = False) -> _Container:
         """Close the streams. The process continues to run, and the container is not removed.
+
+        Args:
+            attachable: Whether to keep the FIFOs of the process, so that ``Container.attach`` can
+                connect to them. While no client is attached, a process that writes more than its
+                FIFO holds (64 KiB) waits.
 
         Returns:
             The container.
+
+        Raises:
+            InvalidArgument: ``attachable`` is true, but this process does not serve the streams.
         """
+        streams = self.process.streams
+        if attachable:
+            served: object = streams
+            if not isinstance(served, Served):
+                raise InvalidArgument(
+                    "attachable=True needs streams that this process serves",
+                    remedy="Start the process with popen and without streams=, or with Streams()",
+                )
+            served.detached = True
         self._is_left = True
         self.process.cancel_wait()
-        if self.process.streams is not None:
-            self.process.streams.close()
+        if streams is not None:
+            streams.close()
         return self.container
 
     def close(self) -> None:
@@ -292,7 +326,9 @@ class Running(Generic[_Container]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._is_left:
+        if self._is_attached:
+            self.leave()
+        elif not self._is_left:
             end_block(kind, self.close, self.close_quietly)
 
     def __repr__(self) -> str:
@@ -309,6 +345,15 @@ def open_pipes(
     out = PIPE if stdout is None else stdout
     err = PIPE if stderr is None and not terminal else stderr
     return Streams(stdin, out, err, terminal=bool(terminal))
+
+
+def attach_pipes(
+    stdio: Stdio, stdin: Source | None, stdout: Target | None, stderr: Target | None
+) -> Streams:
+    """Return the streams of a running process; see ``open_pipes`` for the defaults."""
+    out = PIPE if stdout is None else stdout
+    err = PIPE if stderr is None and not stdio.terminal else stderr
+    return attach(stdio, stdin, out, err)
 
 
 class _Communication:

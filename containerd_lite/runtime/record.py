@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..arguments import check_types
 from ..debug import LoggedStep
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..images.image import Image
+    from ..oci.spec.runtime_spec import RuntimeSpec
     from .users.users import User
 
 _LOGGER = logging.getLogger(__package__)
@@ -57,6 +58,34 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
     if options is None or isinstance(options, AnyValue):
         return options
     return AnyValue.of(_RUNC_OPTIONS, options)
+
+
+def options_of_task(
+    options: Mapping[str, object] | AnyValue | None, container: AnyValue | None
+) -> AnyValue | None:
+    """Return the runtime's options of a task.
+
+    The fields of a mapping override those of the container's options, as in Go's client.
+
+    Args:
+        options: The options of the task: an ``Any``, which replaces the container's options, or a
+            mapping of fields of runc's options. ``None`` means those of the container.
+        container: The options in the container's record.
+
+    Raises:
+        InvalidArgument: runc does not have such options, or the container's options are those of
+            another runtime.
+    """
+    check_types({"runtime_options": options})
+    if options is None or isinstance(options, AnyValue) or container is None:
+        return runtime_options_of(options)
+    kind = container.type_url.rpartition("/")[2]
+    if kind != _RUNC_OPTIONS:
+        raise InvalidArgument(
+            f"the runtime options of the container are of the type {quoted(kind)}, not runc's",
+            remedy="Pass an AnyValue with all options as runtime_options=",
+        )
+    return runtime_options_of({**(container.plain() or {}), **options})
 
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
@@ -117,8 +146,11 @@ class StoredContainer:
         self._spec_cache = None
         return self
 
-    def spec(self) -> dict[str, object]:
+    def spec(self) -> RuntimeSpec:
         """Parse the runtime spec, and return a copy that the caller is free to change.
+
+        The result is a plain dict. Its type names the fields of the runtime spec, so that a program
+        can read ``container.spec()["process"]["args"]`` without a cast.
 
         Raises:
             NotFound: The record has no spec.
@@ -127,7 +159,8 @@ class StoredContainer:
         if self.info.spec is None:
             raise NotFound(f"container {self.id} has no spec")
         what = f"the spec of container {self.id}"
-        return dict(Document.parse(self.info.spec.value, what, limit=MAX_SPEC).fields)
+        document = Document.parse(self.info.spec.value, what, limit=MAX_SPEC)
+        return cast("RuntimeSpec", dict(document.fields))
 
     def known_spec(self) -> Mapping[str, object]:
         """Return the cached runtime spec, which is parsed at the first call.

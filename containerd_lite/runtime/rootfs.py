@@ -89,9 +89,10 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
     path = os.fspath(folder)
     if image is not None or options.get("snapshot") is not None:
         raise InvalidArgument("rootfs= cannot be combined with image= or snapshot=")
-    if not os.path.isabs(path):
+    if path and not os.path.isabs(path):
         raise InvalidArgument(f"rootfs={path!r} is not an absolute path")
-    section(spec, "root")["path"] = path
+    if path:
+        section(spec, "root")["path"] = path
 
 
 def _create(

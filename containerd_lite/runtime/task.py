@@ -21,6 +21,7 @@ from ..services.tasks import Exit, ProcessInfo
 from . import watch
 from .io.base import ProcessStreams, closing_on_failure
 from .labels import STOP_SIGNAL
+from .option_methods import with_option_help
 from .process import Process, signal_number
 from .record import StoredContainer, checkpoint_options
 from .spec.process_spec import exec_process
@@ -54,6 +55,7 @@ class Task(Process):
 
     # ---- added processes -------------------------------------------------------------------
 
+    @with_option_help
     def exec(
         self,
         args: Sequence[str],

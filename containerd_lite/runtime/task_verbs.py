@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from . import network
 from .io import SameTargets
 from .io.base import closing_on_failure
 from .labels import WANTED_NETWORKS
-from .record import StoredContainer, runtime_options_of
+from .record import StoredContainer, options_of_task
 from .restart import started_labels, stopped_labels
 from .task import Task
 from .watch.started import started_at, started_label, state_of
@@ -245,6 +245,7 @@ class TaskVerbs(StoredContainer):
         checkpoint: Image | Descriptor | None = None,
         runtime_path: str = "",
         runtime_options: Mapping[str, object] | AnyValue | None = None,
+        rootfs: Iterable[Mount] = (),
     ) -> Task:
         """Create the container's task, without starting it.
 
@@ -261,7 +262,13 @@ class TaskVerbs(StoredContainer):
                 it.
             runtime_path: Path of the shim. Default: the shim of the container's runtime.
             runtime_options: Options of the runtime. A mapping sets fields of runc's options:
-                ``{"no_pivot_root": True}``. Default: the options in the container's record.
+                ``{"no_pivot_root": True}``. Its fields override the options in the container's
+                record, and the other fields of the record stay. An ``AnyValue`` replaces the
+                record's options. Default: the options in the container's record.
+            rootfs: Mounts of the root filesystem, such as those that ``snapshot_service`` returns.
+                The daemon mounts them in this order, after the mounts of the container's snapshot.
+                Create a container without a snapshot with the option ``rootfs=""``. Default: only
+                the container's snapshot.
 
         Returns:
             The task; ``Task.start`` starts it.
@@ -279,6 +286,7 @@ class TaskVerbs(StoredContainer):
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._check_terminal(streams is not None and streams.stdio.terminal)
+            rootfs = _checked_mounts(rootfs)
             if streams is not None and not runtime_path:
                 self.backend.check_log_uris(self.info.runtime, streams.stdio.stdout)
             if checkpoint is not None and isinstance(checkpoint, images.Image):
@@ -287,9 +295,9 @@ class TaskVerbs(StoredContainer):
                 checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
             pid = self.backend.tasks.create(
                 self.id,
-                self._root_mounts(),
+                self._with_label((*self._root_mounts(), *rootfs)),
                 None if streams is None else streams.stdio,
-                runtime_options_of(runtime_options),
+                options_of_task(runtime_options, self.info.runtime_options),
                 checkpoint=checkpoint,
                 runtime_path=runtime_path,
             )
@@ -310,10 +318,13 @@ class TaskVerbs(StoredContainer):
         return Task(self, status.pid).known(status)
 
     def _root_mounts(self) -> tuple[Mount, ...]:
-        """Return the mounts of the root filesystem, with the SELinux label in ``mountLabel``."""
+        """Return the mounts of the container's snapshot."""
         if not self.info.snapshot_key:
             return ()
-        mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
+        return self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
+
+    def _with_label(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        """Return the mounts with the SELinux label that the spec has in ``mountLabel``."""
         linux = self.known_spec().get("linux")
         label = linux.get("mountLabel") if isinstance(linux, dict) else None
         if not label:
@@ -342,3 +353,11 @@ class TaskVerbs(StoredContainer):
             networks = network.networks_of(self.info)
             network.connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
+
+
+def _checked_mounts(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+    """Return the mounts. Raise ``InvalidArgument`` if they have another type."""
+    checked = tuple(mounts) if isinstance(mounts, Iterable) else (None,)
+    if not all(isinstance(each, Mount) for each in checked):
+        raise limits.refused("rootfs", mounts, "a list of Mount, as snapshot_service returns them")
+    return checked

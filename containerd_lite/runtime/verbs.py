@@ -12,6 +12,7 @@ from .. import runtime as package
 from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..undo import Undo
+from .option_methods import with_option_help
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -113,6 +114,7 @@ class ContainerVerbs(ABC):
         """
         return package.load_container(self._runtime, id)
 
+    @with_option_help
     def new_container(
         self,
         id: str,
@@ -179,6 +181,7 @@ class ContainerVerbs(ABC):
         """
         return package.restore_container(self._runtime, id, checkpoint, rw=rw, trust=trust)
 
+    @with_option_help
     def popen(
         self,
         image: Image | str,
@@ -311,6 +314,7 @@ class ContainerVerbs(ABC):
         **options: Unpack[RunOptions],
     ) -> CompletedContainer: ...
 
+    @with_option_help
     def run(
         self,
         image: Image | str,

@@ -85,7 +85,7 @@ FOREIGN = {
     "cryptography": {"trust"},
     "nacl": {"trust"},
     "rfc3161_client": {"trust"},
-    "yaml": {"trust"},
+    "yaml": {"runtime", "trust"},
     "rich": {"cli"},
     "compression": {"store"},
     "backports": {"store"},

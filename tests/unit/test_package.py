@@ -52,7 +52,7 @@ def found():
 
 
 #: The verbs of a client, whose packages import what they need when it is first used.
-VERBS = (".verbs", "images.base")
+VERBS = (".verbs", "images.base", "runtime.option_methods")
 
 
 def report(code: str) -> dict[str, object]:

@@ -18,8 +18,9 @@ from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
 from containerd_lite.runtime.io import NullIO, Streams, closing_on_failure
 from containerd_lite.runtime.process import signal_number
-from containerd_lite.runtime.record import check_id
+from containerd_lite.runtime.record import check_id, options_of_task
 from containerd_lite.runtime.run import Capturing
+from containerd_lite.services import AnyValue
 
 pytestmark = pytest.mark.interpreter
 
@@ -184,6 +185,11 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: Capturing("x"), "input cannot be 'x'"),  # type: ignore[arg-type]
     (lambda client, layout: signal_number(None), "unknown signal None"),  # type: ignore[arg-type]
     (lambda client, layout: check_id(5), "5 cannot be an id"),  # type: ignore[arg-type]
+    (lambda client, layout: options_of_task("x", None), "runtime_options cannot be 'x'"),  # type: ignore[arg-type]
+    (
+        lambda client, layout: options_of_task({"root": "/x"}, AnyValue("a/kata.Options", b"")),
+        "the runtime options of the container are of the type 'kata.Options'",
+    ),
 ]
 
 

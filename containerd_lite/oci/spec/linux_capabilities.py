@@ -65,6 +65,21 @@ def change_capabilities(process: Spec, add: object, drop: object, all_names: Seq
     _remove_empty(sets)
 
 
+def set_ambient(process: Spec, names: object, all_names: Sequence[str]) -> None:
+    """Add capabilities to the ambient set, and to all other sets, which the kernel requires.
+
+    Raises:
+        InvalidArgument: ``names`` contains an unknown capability.
+    """
+    added = _check_names("cap_ambient", names)
+    if _ALL in added:
+        added = [*all_names, *(name for name in added if name != _ALL)]
+    sets = section(process, "capabilities")
+    for kind in (*_GRANTED_SETS, "inheritable", "ambient"):
+        sets[kind] = list(dict.fromkeys((*texts(f"spec: {kind}", sets.get(kind, ())), *added)))
+    _remove_empty(sets)
+
+
 def _check_names(option: str, value: object) -> list[str]:
     """Return the names in upper case and with the prefix ``CAP_``. ``ALL`` gets no prefix."""
     names = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Sequence
 
+from ...errors import InvalidArgument
 from ...records import record
-from .fields import Spec, entries, iterable, mapping, path, refuse, text, texts
+from .fields import Spec, entries, iterable, mapping, path, refuse, size, text, texts
 
 #: Name that the option ``host_files`` accepts → path of the file.
 HOST_FILES = {
@@ -105,7 +106,7 @@ def add_mounts(spec: Spec, mounts: object) -> None:
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
         for mount in iterable("mounts", mounts, f"a list in which each item is {_FORM}")
     ]
-    _replace_mounts(spec, added)
+    replace_mounts(spec, added)
 
 
 def add_tmpfs(spec: Spec, mounts: object) -> None:
@@ -113,7 +114,7 @@ def add_tmpfs(spec: Spec, mounts: object) -> None:
 
     The options of a tmpfs are one string, such as ``"size=64m,mode=755"``.
     """
-    _replace_mounts(
+    replace_mounts(
         spec,
         [
             {
@@ -125,6 +126,48 @@ def add_tmpfs(spec: Spec, mounts: object) -> None:
             for destination, options in mapping("tmpfs", mounts).items()
         ],
     )
+
+
+def remove_mounts(spec: Spec, destinations: object) -> None:
+    """Remove the mounts at some destinations.
+
+    Raises:
+        InvalidArgument: The spec has no mount at a destination.
+    """
+    for destination in texts("without_mounts", destinations):
+        found = _mounts_at(spec, path("without_mounts", destination))
+        if not found:
+            known = ", ".join(str(each.get("destination")) for each in entries(spec, "mounts"))
+            refuse("without_mounts", destination, f"only destinations of mounts: {known}")
+        spec["mounts"] = [each for each in entries(spec, "mounts") if each not in found]
+
+
+def set_shm_size(spec: Spec, value: object) -> None:
+    """Set the size of the tmpfs at ``/dev/shm``.
+
+    Raises:
+        InvalidArgument: ``value`` is not a size, or the spec has no tmpfs at ``/dev/shm``.
+    """
+    number = size("shm_size", value, 1, (1 << 63) - 1)
+    found = [each for each in _mounts_at(spec, "/dev/shm") if each.get("type") == "tmpfs"]
+    if not found:
+        raise InvalidArgument(
+            "shm_size needs a tmpfs at /dev/shm, which the other options remove or replace",
+            remedy="Leave out shm_size, or the option that changes /dev/shm",
+        )
+    for mount in found:
+        options = texts("spec: options", mount.get("options") or ())
+        kept = [option for option in options if not option.startswith("size=")]
+        mount["options"] = [*kept, f"size={number}"]
+
+
+def _mounts_at(spec: Spec, destination: str) -> list[Spec]:
+    wanted = posixpath.normpath(destination)
+    return [
+        mount
+        for mount in entries(spec, "mounts")
+        if posixpath.normpath(str(mount.get("destination", ""))) == wanted
+    ]
 
 
 def add_host_files(spec: Spec, names: Iterable[str]) -> None:
@@ -169,7 +212,7 @@ def document(mount: Mount) -> Spec:
     return {name: value for name, value in fields.items() if value}
 
 
-def _replace_mounts(spec: Spec, added: list[Spec]) -> None:
+def replace_mounts(spec: Spec, added: list[Spec]) -> None:
     """Add mounts, and remove the existing mounts with the same destinations."""
     replaced = {posixpath.normpath(str(mount["destination"])) for mount in added}
     kept = [

@@ -109,6 +109,17 @@ def set_user(process: Spec, uid: int, gid: int, additional_gids: Iterable[int]) 
     user.update(uid=uid, gid=gid, additionalGids=gids if gid in gids else [gid, *gids])
 
 
+def set_umask(process: Spec, umask: object) -> None:
+    """Set the umask: a number, or octal digits as text."""
+    wanted = "a mask from 0 to 0o777, or its octal digits such as '022'"
+    if isinstance(umask, str):
+        is_octal = 0 < len(umask) <= 4 and all(digit in "01234567" for digit in umask)
+        umask = int(umask, 8) if is_octal else refuse("umask", umask, wanted)
+    if not isinstance(umask, int) or isinstance(umask, bool) or not 0 <= umask <= 0o777:
+        refuse("umask", umask, wanted)
+    section(process, "user")["umask"] = umask
+
+
 def set_terminal(process: Spec, terminal: object, size: object) -> None:
     """Give the process a terminal, or remove the terminal.
 

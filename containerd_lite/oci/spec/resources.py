@@ -18,6 +18,9 @@ _NUMBERS = {
     "cpu_shares": ("cpu", "shares", 2, 262144),
     "cpu_quota": ("cpu", "quota", -1, _MAX),
     "cpu_period": ("cpu", "period", 1, 1_000_000),
+    "cpu_burst": ("cpu", "burst", 0, _MAX),
+    "cpu_rt_period": ("cpu", "realtimePeriod", 1, _MAX),
+    "cpu_rt_runtime": ("cpu", "realtimeRuntime", 0, _MAX),
     "memory": ("memory", "limit", 1, _MAX),
     "memory_swap": ("memory", "swap", -1, _MAX),
     "memory_reservation": ("memory", "reservation", 1, _MAX),
@@ -26,6 +29,11 @@ _NUMBERS = {
     "blkio_weight": ("blockIO", "weight", 10, 1000),
 }
 _SIZES = ("memory", "memory_swap", "memory_reservation")
+#: Option, its field, and the option and the field that it cannot exceed.
+_BELOW = (
+    ("cpu_burst", "burst", "cpu_quota", "quota"),
+    ("cpu_rt_runtime", "realtimeRuntime", "cpu_rt_period", "realtimePeriod"),
+)
 #: Option → field of the ``cpu`` object.
 _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 
@@ -49,6 +57,7 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
             section(resources, "cpu")[field] = text(option, options[option])
     if "cpus" in options:
         _set_cpus(section(resources, "cpu"), options)
+    _check_times(resources)
     if "hugepage_limits" in options:
         resources["hugepageLimits"] = [
             {
@@ -70,3 +79,15 @@ def _set_cpus(cpu: Spec, options: Mapping[str, object]) -> None:
     if not is_number or not _MIN_QUOTA <= float(cpus) * _PERIOD <= _MAX:  # type: ignore[arg-type]
         refuse("cpus", cpus, "a number of cores, at least 0.01")
     cpu.update(quota=int(float(cpus) * _PERIOD), period=_PERIOD)  # type: ignore[arg-type]
+
+
+def _check_times(resources: Spec) -> None:
+    """Raise ``InvalidArgument`` for times that the kernel refuses together."""
+    cpu = section(resources, "cpu") if "cpu" in resources else {}
+    for option, field, limit_option, limit_field in _BELOW:
+        value, limit = cpu.get(field), cpu.get(limit_field)
+        if isinstance(value, int) and isinstance(limit, int) and value > limit >= 0:
+            raise InvalidArgument(
+                f"{option}={value} is larger than {limit_option}={limit}",
+                remedy=f"Give a smaller {option}, or a larger {limit_option}",
+            )

@@ -226,7 +226,9 @@ def attach(
         InvalidArgument: A source or a target cannot be used.
         NotFound: The FIFOs do not exist any more.
     """
-    return Streams(stdin, stdout, stderr, terminal=stdio.terminal, ends=FoundEnds(stdio))
+    ends = FoundEnds(stdio)
+    with Undo(lambda: ends.close(keep=True)):
+        return Streams(stdin, stdout, stderr, terminal=stdio.terminal, ends=ends)
 
 
 class _InputPipe(io.FileIO):

@@ -180,4 +180,6 @@ def attach_terminal(
         raise FailedPrecondition(
             "the process has no terminal", remedy="Attach to the process with attach()"
         )
-    return Terminal(input_fd, output_fd, detach_keys, ends=FoundEnds(stdio))
+    ends = FoundEnds(stdio)
+    with Undo(lambda: ends.close(keep=True)):
+        return Terminal(input_fd, output_fd, detach_keys, ends=ends)

@@ -130,6 +130,17 @@ def devices(option: str, value: object) -> tuple[list[Spec], str]:
     return [found or refuse(option, value, _DEVICE_FORM)], access
 
 
+def device_node(path: str, inside: str) -> Spec | None:
+    """Return the spec's entry for a device node, or ``None`` if ``path`` is not a device node.
+
+    ``inside`` is the path of the node in the container.
+    """
+    try:
+        return _device(Path(path), inside)
+    except (OSError, ValueError):
+        return None
+
+
 def all_devices() -> list[Spec]:
     """Return the device nodes in /dev and its subfolders."""
     return list(_devices_in(Path("/dev"), "/dev"))

@@ -23,7 +23,8 @@ if not TYPE_CHECKING:
         __optional_keys__ = frozenset()
 
         def __init_subclass__(cls, **_: Any) -> None:
-            cls.__optional_keys__ = cls.__optional_keys__ | frozenset(cls.__annotations__)
+            inherited = (base.__optional_keys__ for base in cls.__bases__)
+            cls.__optional_keys__ = frozenset(cls.__annotations__).union(*inherited)
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -54,6 +55,9 @@ class ProcessOptions(TypedDict, total=False):
     cap_add: Sequence[str] | None
     #: Capabilities to drop, with or without the prefix ``CAP_``, or ``"all"``. Default: none.
     cap_drop: Sequence[str] | None
+    #: Capabilities that programs have even if their user is not root (ambient capabilities), in the
+    #: form of ``cap_add``. They are also added to the process's other sets. Default: none.
+    cap_ambient: Sequence[str] | None
     #: Whether the process is privileged, as with ``ctr run --privileged``. A privileged process has
     #: all capabilities and all devices, and no paths in the container are hidden or read-only.
     #: seccomp, AppArmor and SELinux do not confine a privileged process. The option does not change
@@ -93,12 +97,23 @@ class SpecOptions(ProcessOptions, total=False):
     #: ``ctr`` (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces an existing mount
     #: with the same destination. Default: none.
     mounts: Sequence[Mount | str] | None
+    #: Destinations of mounts that containerd's default spec has, but the container shall not have,
+    #: such as ``"/run"``. ``mounts`` and ``tmpfs`` can mount there again. Default: none.
+    without_mounts: Sequence[str] | None
     #: tmpfs mounts to add: mount options such as ``"size=64m,mode=755"``, by destination. Default:
     #: none.
     tmpfs: Mapping[str, str] | None
+    #: Size of ``/dev/shm`` in the form of ``memory``. Default: 64 MiB.
+    shm_size: int | str | None
+    #: Permissions that new files do not get, such as 0o022, or as octal text: ``"022"``. Processes
+    #: that ``exec`` adds have the same umask, but with runc 1.1 they have the umask 0o022. Default:
+    #: the runtime's, which is 0o022 for runc.
+    umask: int | str | None
     #: Devices to add, or folders of devices: ``/dev/fuse[:/dev/inside][:rwm]``. The first path is
-    #: on the client's machine. The second path is in the container. Default: only the devices that
-    #: every container has.
+    #: on the client's machine. The second path is in the container. Or names of CDI devices:
+    #: ``nvidia.com/gpu=0``, from the files in ``/etc/cdi`` and ``/var/run/cdi`` on the client's
+    #: machine, which can also add mounts, environment variables and hooks. Files of YAML require
+    #: PyYAML. Default: only the devices that every container has.
     devices: Sequence[str] | None
     #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
     #: path of a JSON file on the client's machine. Default: no profile.
@@ -112,6 +127,16 @@ class SpecOptions(ProcessOptions, total=False):
     cpu_quota: int | None
     #: Microseconds of the period for ``cpu_quota``, 1 to 1000000. Default: 100000.
     cpu_period: int | None
+    #: Microseconds of CPU time that the container can save up while it uses less than
+    #: ``cpu_quota``, and use later. Requires ``cpu_quota`` or ``cpus``. runc before 1.2 ignores
+    #: this option. Default: 0.
+    cpu_burst: int | None
+    #: Microseconds of the period for ``cpu_rt_runtime``. Only machines with cgroups v1 support
+    #: limits for real-time processes. Default: the parent cgroup's.
+    cpu_rt_period: int | None
+    #: Microseconds in each ``cpu_rt_period`` that real-time processes can run. The parent cgroup
+    #: must have as much. Default: 0, so there are no real-time processes.
+    cpu_rt_runtime: int | None
     #: CPUs to run on, such as ``"0-2,4"``. Default: all.
     cpuset_cpus: str | None
     #: Memory nodes (NUMA) to use, such as ``"0,1"``. Default: all.
@@ -183,7 +208,7 @@ class SpecOptions(ProcessOptions, total=False):
     #: spec. Default: none.
     spec: str | PathLike[str] | Mapping[str, object] | None
     #: A function that gets the finished spec and can change it. Default: none.
-    edit: Callable[[dict[str, object]], object] | None
+    edit: Callable[[dict[str, Any]], object] | None
 
 
 class ContainerOptions(SpecOptions, total=False):
@@ -205,8 +230,9 @@ class ContainerOptions(SpecOptions, total=False):
     #: Key of an existing active snapshot, which becomes the root filesystem. Default: a new
     #: snapshot is made from the image.
     snapshot: str | None
-    #: Absolute path of a folder, which becomes the root filesystem. The option cannot be combined
-    #: with an image or with ``snapshot``. Default: none.
+    #: Absolute path of a folder, which becomes the root filesystem. ``""``: the root filesystem
+    #: consists of the mounts that ``new_task`` gets. The option cannot be combined with an image or
+    #: with ``snapshot``. Default: none.
     rootfs: str | PathLike[str] | None
     #: Whether the new snapshot is a read-only view of the image. Default: false.
     view: bool | None
@@ -229,7 +255,10 @@ class ContainerOptions(SpecOptions, total=False):
 
 
 class OutputOptions(TypedDict, total=False):
-    """Options for the output of a process."""
+    """Options for the output of a process.
+
+    An option with the value ``None`` counts as not given.
+    """
 
     #: Target of stdout: a binary file, a descriptor, a function that gets bytes, ``INHERIT`` or
     #: ``DEVNULL``. Default: see ``stream`` and ``capture``.
@@ -239,13 +268,13 @@ class OutputOptions(TypedDict, total=False):
     stderr: Target | None
     #: Whether to capture the outputs that have no target. If false, these outputs go to this Python
     #: process's own stdout and stderr. Default: true.
-    capture: bool
+    capture: bool | None
     #: A function that gets the outputs that have no target. Then these outputs are not captured.
     #: The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes. Default: no
     #: function.
     stream: Callable[[str, bytes], object] | None
     #: Maximum number of bytes to capture of each output. Default: 64 MiB.
-    max_output: int
+    max_output: int | None
 
 
 class RunOptions(ContainerOptions, OutputOptions, total=False):
@@ -259,19 +288,19 @@ class ExecOptions(ProcessOptions, OutputOptions, total=False):
 _OUTPUT_OPTIONS = ("stdout", "stderr", "capture", "stream", "max_output")
 
 
-def split_run(options: RunOptions) -> tuple[OutputOptions, ContainerOptions]:
-    """Split the options of ``Client.run`` into options for the output, and other options."""
+def split_run(options: RunOptions) -> tuple[dict[str, Any], ContainerOptions]:
+    """Split the options of ``Client.run`` into given options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ContainerOptions", others)
 
 
-def split_exec(options: ExecOptions) -> tuple[OutputOptions, ProcessOptions]:
-    """Split the options of ``Container.exec`` into options for the output, and other options."""
+def split_exec(options: ExecOptions) -> tuple[dict[str, Any], ProcessOptions]:
+    """Split the options of ``Container.exec`` as ``split_run`` does."""
     output, others = _split(options)
     return output, cast("ProcessOptions", others)
 
 
-def _split(options: Mapping[str, object]) -> tuple[OutputOptions, dict[str, object]]:
-    output = {name: value for name, value in options.items() if name in _OUTPUT_OPTIONS}
+def _split(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+    output = {name: options[name] for name in _OUTPUT_OPTIONS if options.get(name) is not None}
     others = {name: value for name, value in options.items() if name not in _OUTPUT_OPTIONS}
-    return cast("OutputOptions", output), others
+    return output, others

@@ -10,7 +10,7 @@ from typing import cast
 from ...errors import InvalidArgument
 from ...oci.spec import process_object as processes
 from ...oci.spec.fields import Spec, flag, iterable, refuse, section, text, texts
-from ...oci.spec.linux_capabilities import change_capabilities, set_capabilities
+from ...oci.spec.linux_capabilities import change_capabilities, set_ambient, set_capabilities
 from ..users.users import User
 from . import host
 from .options import ProcessOptions, SpecOptions
@@ -151,6 +151,8 @@ def change_process(
     if "cap_add" in options or "cap_drop" in options:
         added, dropped = options.get("cap_add", ()), options.get("cap_drop", ())
         change_capabilities(process, added, dropped, host.capabilities())
+    if "cap_ambient" in options:
+        set_ambient(process, options["cap_ambient"], host.capabilities())
     if "no_new_privileges" in options:
         processes.set_new_privileges(process, options["no_new_privileges"])
     if "rlimits" in options:

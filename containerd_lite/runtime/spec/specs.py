@@ -21,6 +21,7 @@ from ...oci.spec.default import default_spec
 from ...oci.spec.fields import Spec, flag, mapping, refuse, section, table, text, texts
 from ...oci.spec.resources import set_resources
 from . import host
+from .cdi import add_cdi_devices, is_cdi_device
 from .options import ContainerOptions, SpecOptions
 from .process_spec import (
     FindUser,
@@ -60,6 +61,7 @@ def make_spec(
 
     Raises:
         InvalidArgument: An option has an invalid value, or the command line is empty.
+        NotFound: A CDI device does not exist.
         PermissionDenied: This user has no permission to read a file that an option names.
         TypeError: An option is unknown.
     """
@@ -76,8 +78,12 @@ def make_spec(
     _change_mounts(spec, given)
     image_user = None if "spec" in given else (config.user if config else "")
     change_process(process, given, image_user, find_user or numeric_user)
+    if "umask" in given:
+        processes.set_umask(process, given["umask"])
     _change_linux(spec, given, container_id)
     _set_other_fields(spec, given)
+    if "devices" in given:
+        add_cdi_devices(spec, [*filter(is_cdi_device, texts("devices", given["devices"]))])
     if "edit" in given:
         cast("Callable[[Spec], object]", given["edit"])(spec)
     return spec
@@ -131,10 +137,14 @@ def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
 
 
 def _change_mounts(spec: Spec, options: Options) -> None:
+    if "without_mounts" in options:
+        mounts.remove_mounts(spec, options["without_mounts"])
     if "mounts" in options:
         mounts.add_mounts(spec, options["mounts"])
     if "tmpfs" in options:
         mounts.add_tmpfs(spec, options["tmpfs"])
+    if "shm_size" in options:
+        mounts.set_shm_size(spec, options["shm_size"])
     names = texts("host_files", options.get("host_files", ()))
     if options.get("network") == "host":
         names = ["hosts", "resolv.conf", *names]
@@ -153,6 +163,8 @@ def _change_linux(spec: Spec, options: Options, container_id: str) -> None:
         if option in options:
             change(linux, options[option])
     for device in texts("devices", options.get("devices", ())):
+        if is_cdi_device(device):
+            continue  # such a device can change every part of the spec
         linuxes.add_devices(linux, *host.devices("devices", device))
     if "seccomp" in options:
         _set_seccomp(spec, options["seccomp"])

@@ -125,7 +125,7 @@ def test_blobs_that_are_no_layers(client: Client, registry: Registry) -> None:
                 container = client.new_container(
                     "c", image=image, args=["x"], user="me", snapshotter="native"
                 )
-                user: dict[str, int] = container.spec()["process"]["user"]  # type: ignore[index]
+                user = container.spec()["process"]["user"]
                 container.delete()
                 assert user["uid"] == 7
             else:

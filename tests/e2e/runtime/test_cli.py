@@ -106,17 +106,17 @@ def test_options_reach_the_container(cli: Cli, busybox: str, tmp_path: Path) -> 
     (tmp_path / "env").write_text("FROM_FILE=yes\n")
     script = (
         "echo $A $FROM_FILE; pwd; id -u; hostname; cat /sys/fs/cgroup/pids/pids.max 2>/dev/null; "
-        "ulimit -n; cat /here/env; touch /x 2>&1"
+        "ulimit -n; cat /here/env; touch /x 2>&1; grep -o 'size=1024k' /proc/mounts"
     )
     done = cli(
         "run", "-e", "A=b", "--env-file", str(tmp_path / "env"), "--cwd", "/tmp", "--user", "7:8",
         "--hostname", "box", "--ulimit", "nofile=77:78", "--read-only", "--mount",
         f"type=bind,src={tmp_path},dst=/here,options=rbind:ro", "--label", "x=y", "--memory", "64m",
-        busybox, "sh", "-c", script,
+        "--shm-size", "1m", busybox, "sh", "-c", script,
     )  # fmt: skip
     assert done.stdout.decode().splitlines() == [
         "b yes", "/tmp", "7", "box", "77", "FROM_FILE=yes",
-        "touch: /x: Read-only file system",
+        "touch: /x: Read-only file system", "size=1024k",
     ]  # fmt: skip
 
 

@@ -207,6 +207,53 @@ def test_a_folder_of_ones_own(client: Client, image: Image, tmp_path: Path) -> N
             client.new_container("bad", args=["true"], **bad)
 
 
+@pytest.mark.generations
+def test_mounts_of_ones_own(client: Client, image: Image, make: Make) -> None:
+    """What Go's client does with WithRootFS: a snapshot that no container's record names."""
+    snapshots = client.snapshot_service()
+    with client.lease():
+        mounts = snapshots.prepare("loose", image.unpack())
+        argv = ["sh", "-c", "echo hi > /left"]
+        container = client.new_container("loose", args=argv, rootfs="", env={"PATH": "/bin"})
+        assert container.info.snapshot_key == ""
+        for wrong in (5, "x", ["x"], mounts[0]):
+            with pytest.raises(InvalidArgument, match="rootfs cannot be"):
+                container.new_task(rootfs=wrong)  # type: ignore[arg-type]
+        with container.new_task(rootfs=mounts) as task:
+            task.start()
+            assert task.wait(10).exit_status == 0
+        container.delete()
+        done = client.run(image, ["cat", "/left"], snapshot="loose")
+        assert done.stdout == b"hi\n"
+
+
+@pytest.mark.generations
+def test_options_of_a_task_override_those_of_the_container(
+    daemon: Daemon, make: Make, tmp_path: Path
+) -> None:
+    runc, said = tmp_path / "runc", tmp_path / "said"
+    note = f"""case " $* " in *" create "*) printf '%s\\n' "$@" > {said};; esac"""
+    runc.write_text(f'#!/bin/sh\n{note}\nexec {daemon.programs.runc.path} "$@"\n')
+    runc.chmod(0o755)
+    options = {"binary_name": str(runc), "no_new_keyring": True}
+    container = make("true", runtime_options=options)
+    for changes, words in (
+        (None, {"--no-new-keyring"}),
+        ({"no_pivot_root": True}, {"--no-new-keyring", "--no-pivot"}),
+        ({"no_new_keyring": False}, set()),
+    ):
+        with container.new_task(runtime_options=changes):
+            found = {*said.read_text().split()}
+            assert found & {"--no-new-keyring", "--no-pivot"} == words
+            said.unlink()
+    program = str(daemon.programs.runc.path)
+    replacing = AnyValue.of("containerd.runc.v1.Options", {"binary_name": program})
+    with container.new_task(runtime_options=replacing):
+        assert not said.exists()
+    with pytest.raises(InvalidArgument):
+        container.new_task(runtime_options={"nosuch": True})
+
+
 def test_streams_and_spec_agree_on_a_terminal(client: Client, image: Image, make: Make) -> None:
     with pytest.raises(InvalidArgument, match="has a terminal, but its streams have no terminal"):
         client.run(image, ["true"], terminal=True, detach=True)

@@ -19,6 +19,7 @@ from containerd_lite import Client
 from containerd_lite.errors import (
     ContainerdError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     Unimplemented,
 )
@@ -285,6 +286,54 @@ def test_attaching_to_a_running_process(client: Client, busybox: str) -> None:
     task.delete()
     discard_fifos(stdio)
     container.delete()
+
+
+@pytest.mark.generations
+def test_coming_back_to_what_was_left_running(client: Client, busybox: str) -> None:
+    """Each client leaves the process as it is; the last one reads its end."""
+    script = "while read a; do echo got $a; done; echo end >&2; exit 3"
+    image = client.pull(busybox)
+    first = client.popen(image, ["sh", "-c", script], stdin=PIPE, id="left")
+    assert first.stdin is not None
+    first.stdin.write(b"early\n")
+    container = first.leave(attachable=True)
+    with client.load_container("left").attach(PIPE) as second:
+        assert second.stdin is not None
+        assert second.stdout is not None
+        assert second.stdout.readline() == b"got early\n"
+        with pytest.raises(FailedPrecondition, match="another client"):
+            container.attach()
+    assert container.status == "running"
+    with container.attach(PIPE) as third:
+        assert third.communicate(b"late\n", timeout=30) == (b"got late\n", b"end\n")
+        assert third.wait(30).exit_status == 3
+    assert container.exit_code == 3
+    container.delete()
+
+
+def test_what_cannot_be_attached_to(client: Client, box: Container) -> None:
+    with pytest.raises(FailedPrecondition, match="no streams to attach to"):
+        box.attach()
+    with pytest.raises(NotFound):
+        box.attach(exec_id="nosuch")
+    with box.popen(["sleep", "1000"], id="gone") as running:
+        running.leave()
+        with pytest.raises(NotFound):
+            box.attach(exec_id="gone")
+    box.task().process("gone").delete(force=True)
+    with box.popen(["sh", "-c", "echo x; read a"], stdin=PIPE, id="back") as running:
+        running.leave(attachable=True)
+        with pytest.raises(InvalidArgument, match="stdin cannot be 'x'"):
+            box.attach("x", exec_id="back")  # type: ignore[arg-type]
+        with box.attach(exec_id="back") as back:
+            assert back.stdout is not None
+            assert back.stdout.readline() == b"x\n"
+            back.close()
+    with (
+        box.popen(["sleep", "1000"], streams=NullIO()) as running,
+        pytest.raises(InvalidArgument, match="attachable=True needs streams"),
+    ):
+        running.leave(attachable=True)
 
 
 # ---- terminals -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import ContainerdError
+from containerd_lite.errors import ContainerdError, NotFound
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
+from containerd_lite.runtime.spec import cdi
 from containerd_lite.runtime.spec.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
@@ -189,6 +191,92 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
     inside = seen["ns"].split()
     assert [name.partition(":")[0] for name in inside] == ["net", "ipc", "cgroup"]
     assert not set(inside) & set(own)
+
+
+@pytest.mark.generations
+def test_what_go_and_docker_have_options_for(
+    daemon: Daemon, client: Client, image: Image, namespace: str
+) -> None:
+    """The parent of a cgroup must have real-time, too: so this one is below the root."""
+    has_real_time = Path(f"{CGROUPS}/cpu/cpu.rt_runtime_us").exists()
+    real_time = {"cpu_rt_period": 500_000, "cpu_rt_runtime": 1000} if has_real_time else {}
+    has_burst = Path(f"{CGROUPS}/cpu/cpu.cfs_burst_us").exists()
+    place = f"{namespace}-more"
+    commands = script(
+        status="cat /proc/self/status",
+        mask="umask; cd /tmp; touch file; mkdir folder; stat -c %a file folder",
+        shm="grep ' /dev/shm ' /proc/mounts",
+        run="grep -c -e ' /run ' -e ' /sys ' /proc/mounts",
+        burst="cat /cg/cpu.cfs_burst_us",
+        real_time="cat /cg/cpu.rt_period_us /cg/cpu.rt_runtime_us",
+        end="true",
+    )
+    options: ContainerOptions = {
+        "user": "5",
+        "cap_drop": ["all"],
+        "cap_ambient": ["NET_ADMIN"],
+        "umask": "027",
+        "shm_size": "1m",
+        "without_mounts": ["/run", "/sys"],
+        "tmpfs": {"/tmp": "mode=1777"},
+        "cgroup_path": f"/{place}",
+        "cpu_quota": 50_000,
+        "cpu_burst": 20_000,
+        "mounts": [f"{CGROUPS}/cpu:/cg-all:ro"],
+        **real_time,  # type: ignore[typeddict-item]
+    }
+    commands[1] = commands[1].replace("/cg/", f"/cg-all/{place}/")
+    done = client.run(image, ["sh", *commands], **options)
+    seen = sections(done.stdout)
+    process = status(seen["status"])
+    assert {int(process[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {
+        1 << 12
+    }
+    assert seen["mask"].split() == ["0027", "640", "750"]
+    assert "size=1024k" in seen["shm"]
+    assert seen["run"] == "0"
+    if has_burst and "runc1.5" in daemon.generation:
+        assert seen["burst"] == "20000"
+    if has_real_time:
+        assert seen["real_time"].split() == ["500000", "1000"]
+
+
+def test_a_device_of_a_vendor_s_file(
+    client: Client, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "driver").write_text("driver\n")
+    edits = {
+        "env": ["GPU=0"],
+        "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/zero", "permissions": "r"}],
+        "mounts": [
+            {"hostPath": f"{tmp_path}/lib", "containerPath": "/gpu", "options": ["ro", "rbind"]}
+        ],
+    }
+    devices = [{"name": "0", "containerEdits": edits}]
+    file = {"cdiVersion": "0.6.0", "kind": "vendor.com/gpu", "devices": devices}
+    (tmp_path / "gpu.json").write_text(json.dumps(file))
+    monkeypatch.setattr(cdi, "FOLDERS", (str(tmp_path),))
+    script = "echo $GPU; cat /gpu/driver; head -c 3 /dev/gpu0 | wc -c; ls -ln /dev/gpu0"
+    done = client.run(image, ["sh", "-c", script], devices=["vendor.com/gpu=0"], user="5")
+    zero, driver, size, node = done.stdout.decode().splitlines()
+    assert (zero, driver, size) == ("0", "driver", "3")
+    assert re.match(r"c\S+ +1 5 +0 +1, +5 ", node)  # it belongs to the user of the process
+    with pytest.raises(NotFound, match=r"vendor\.com/gpu=1 is in no file"):
+        client.run(image, ["true"], devices=["vendor.com/gpu=1"])
+
+
+@pytest.mark.generations
+def test_ambient_capabilities_of_an_added_process(
+    daemon: Daemon, client: Client, image: Image
+) -> None:
+    """runc 1.1 gives added processes a umask of its own."""
+    options: ContainerOptions = {"user": "5", "umask": 0o77}
+    with client.run(image, ["sleep", "1000"], detach=True, **options) as container:
+        argv = ["sh", "-c", "umask; grep CapAmb /proc/self/status"]
+        done = container.exec(argv, cap_ambient=["NET_ADMIN"])
+        mask = b"0077" if "runc1.5" in daemon.generation else b"0022"
+        assert done.stdout.split() == [mask, b"CapAmb:", b"0000000000001000"]
 
 
 @pytest.mark.parametrize(

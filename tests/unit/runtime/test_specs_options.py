@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,8 +14,9 @@ import pytest
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.platform import Platform
-from containerd_lite.oci.spec import Mount
+from containerd_lite.oci.spec import Mount, RuntimeSpec, runtime_spec
 from containerd_lite.oci.spec.seccomp import default_profile
+from containerd_lite.runtime.spec import host
 from containerd_lite.runtime.spec.options import ProcessOptions, SpecOptions
 from containerd_lite.runtime.spec.process_spec import exec_process
 from containerd_lite.runtime.spec.specs import make_spec
@@ -75,6 +77,24 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpus": float("nan")}, "cpus"),
     ({"cpus": 1, "cpu_quota": 5}, "together with cpu_quota"),
     ({"cpu_shares": True}, "cpu_shares"),
+    ({"cpu_burst": -1}, "cpu_burst"),
+    ({"cpu_burst": 2000, "cpu_quota": 1000}, "cpu_burst=2000 is larger than cpu_quota=1000"),
+    ({"cpu_rt_period": 0}, "cpu_rt_period"),
+    ({"cpu_rt_runtime": 5.0}, "cpu_rt_runtime"),
+    ({"cpu_rt_runtime": 2, "cpu_rt_period": 1}, "cpu_rt_runtime=2 is larger than"),
+    ({"cap_ambient": ["NET_ADMINN"]}, "cap_ambient.*NET_ADMINN"),
+    ({"cap_ambient": "all"}, "cap_ambient.*list of strings"),
+    ({"umask": 0o1000}, "umask.*0o777"),
+    ({"umask": "0o22"}, "umask.*octal"),
+    ({"umask": "99"}, "umask"),
+    ({"umask": True}, "umask"),
+    ({"shm_size": "much"}, "shm_size.*64m"),
+    ({"shm_size": 0}, "shm_size"),
+    ({"shm_size": "1m", "without_mounts": ["/dev/shm"]}, "shm_size needs a tmpfs"),
+    ({"shm_size": "1m", "mounts": ["/dev/shm:/dev/shm"]}, "shm_size needs a tmpfs"),
+    ({"without_mounts": "/run"}, "without_mounts.*list of strings"),
+    ({"without_mounts": ["run"]}, "without_mounts.*absolute path"),
+    ({"without_mounts": ["/nowhere"]}, "without_mounts.*only destinations.*/dev/shm"),
     ({"memory": "much"}, "memory.*64m"),
     ({"memory": "64mm"}, "memory"),
     ({"memory": "-1"}, "memory"),
@@ -233,3 +253,75 @@ def test_the_profile_goes_by_machine_kernel_and_capabilities() -> None:
     assert "swapcontext" in names((), "ppc64le", (6, 1))
     assert "mount" not in names((), "x86_64", (6, 1))
     assert "mount" in names(("CAP_SYS_ADMIN",), "x86_64", (6, 1))
+
+
+def test_mounts_left_out() -> None:
+    default = [each["destination"] for each in spec()["mounts"]]
+    left = [each["destination"] for each in spec(without_mounts=["/run/", "/sys"])["mounts"]]
+    assert left == [each for each in default if each not in ("/run", "/sys")]
+    again = spec(without_mounts=["/run"], tmpfs={"/run": "size=1m"})["mounts"]
+    assert again[-1]["destination"] == "/run"
+
+
+def test_the_size_of_shared_memory() -> None:
+    (shm,) = (each for each in spec(shm_size="1m")["mounts"] if each["destination"] == "/dev/shm")
+    assert shm["options"] == ["nosuid", "noexec", "nodev", "mode=1777", f"size={1 << 20}"]
+
+
+@pytest.mark.parametrize(("umask", "number"), [(0, 0), (0o27, 0o27), ("0027", 0o27), ("7", 7)])
+def test_umask(umask: object, number: int) -> None:
+    assert spec(umask=umask, user="5")["process"]["user"]["umask"] == number
+
+
+def test_ambient_capabilities_are_in_all_sets() -> None:
+    sets = spec(cap_drop=["all"], cap_ambient=["net_raw"])["process"]["capabilities"]
+    assert list(sets) == ["bounding", "effective", "permitted", "inheritable", "ambient"]
+    assert set(map(tuple, sets.values())) == {("CAP_NET_RAW",)}
+    sets = spec(cap_ambient=["all"])["process"]["capabilities"]
+    assert set(sets["ambient"]) == set(host.capabilities())
+    assert set(sets["ambient"]) <= set(sets["bounding"])
+
+
+def test_times_of_the_cpu() -> None:
+    options = {"cpu_quota": 2000, "cpu_burst": 1000, "cpu_rt_period": 9, "cpu_rt_runtime": 8}
+    cpu = spec(**options)["linux"]["resources"]["cpu"]
+    assert cpu == {"quota": 2000, "burst": 1000, "realtimePeriod": 9, "realtimeRuntime": 8}
+    assert spec(cpu_quota=-1, cpu_burst=5)["linux"]["resources"]["cpu"]["burst"] == 5
+
+
+def test_the_types_know_each_field() -> None:
+    """Only type checkers read the types, so nothing else would notice a field that is missing."""
+    maps = {"uid_map": [(0, 1, 1)], "gid_map": [(0, 1, 1)]}
+    limits = {"cpus": 1, "memory": 1, "pids_limit": 1, "blkio_weight": 10}
+    limits["hugepage_limits"] = {"2MB": 1}  # type: ignore[assignment]
+    labels = {"apparmor": "a", "selinux_label": "b", "rdt_class": "c", "sysctls": {"a": "b"}}
+    made = spec(
+        **(maps | limits | labels),
+        terminal=True,
+        terminal_size=(1, 2),
+        umask=0,
+        cap_ambient=["KILL"],
+        oom_score_adj=1,
+        hostname="x",
+        domainname="y",
+        annotations={"a": "b"},
+        devices=["/dev/null"],
+        seccomp="default",
+        read_only=True,
+        rootfs_propagation="slave",
+    )
+    assert unknown_fields(made, RuntimeSpec) == []
+
+
+def unknown_fields(value: Any, kind: Any) -> list[str]:
+    """The names of fields that a type of the runtime spec lacks."""
+    found = []
+    for name, item in value.items():
+        if name not in kind.__annotations__:
+            found.append(name)
+            continue
+        names = re.findall(r"\w+Fields", str(kind.__annotations__[name]))
+        for below in item if isinstance(item, list) else [item]:
+            if names:
+                found += unknown_fields(below, getattr(runtime_spec, names[0]))
+    return found
