@@ -285,6 +285,8 @@ class TaskVerbs(StoredContainer):
                 from .checkpoint import Checkpoint
 
                 checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
+            if files := self.network_files():
+                files.write()  # the spec mounts them
             pid = self.backend.tasks.create(
                 self.id,
                 self._root_mounts(),
@@ -340,5 +342,7 @@ class TaskVerbs(StoredContainer):
         if WANTED_NETWORKS in self.info.extensions:
             backend = self.backend
             networks = network.networks_of(self.info)
-            network.connect(backend.containers, backend.namespace, self.id, pid, networks)
+            made = network.connect(backend.containers, backend.namespace, self.id, pid, networks)
+            if files := self.network_files():
+                files.write([each.result for each in made if each.result])
             self.reload()

@@ -63,6 +63,15 @@ def iptables(tmp_path: Path) -> Path:
     return tmp_path / "bin"
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package's folder; no files of a container stay in it."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv("CONTAINERD_LITE_STATE", str(folder))
+    yield folder
+    assert list(folder.glob("containers/*")) == []
+
+
 @pytest.fixture
 def image(client: Client, busybox: str) -> Image:
     return client.pull(busybox)
