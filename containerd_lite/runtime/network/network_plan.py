@@ -45,7 +45,7 @@ class NetworkPlan:
         if given and not has_files:
             raise InvalidArgument(
                 f"{given[0]} needs a CNI network, and cannot be combined with view",
-                remedy='Set network="bridge" or another CNI network, and leave out view=',
+                remedy='Set network="bridge" or another CNI network; leave out view=',
             )
         self._names = NameOptions.of(options) if has_files else None
         self._networks: Sequence[Network] = ()

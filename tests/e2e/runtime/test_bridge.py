@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,10 +44,9 @@ def machine(
     """The plugins' machine, with iptables; the image was pulled on the real one."""
     image = client.pull(busybox)
     try:
-        monkeypatch.setenv("CNI_PATH", str(cni.plugins()))
-        with cni.machine():
-            cni.iptables(tmp_path / "bin")
-            monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+        with cni.machine_with_iptables(tmp_path) as environment:
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
             yield image
     except Unavailable as reason:
         pytest.skip(f"CNI plugins: {reason}")
@@ -83,10 +83,16 @@ def test_the_default_bridge(client: Client, machine: Image, folder: Path) -> Non
         rules = cni.said("iptables", "-t", "nat", "-S")
         assert "--dport 8080 -j DNAT --to-destination 172.30.0.2:80" in rules
         assert "! -d 224.0.0.0/4 -m comment" in rules  # what leaves the machine is masqueraded
-        fetched = client.run(
-            machine, ["nc", "machine", "8080"], network="bridge", dns=[],
-            extra_hosts={"machine": "host-gateway"},
-        )  # fmt: skip
+        place = ["-a", client.address, "-n", client.namespace]
+        fetched = subprocess.run(
+            [
+                *(sys.executable, "-m", "containerd_lite", *place, "run", "--network", "bridge"),
+                *("--dns", "::1", "--add-host", "machine:host-gateway", machine.name),
+                *("nc", "machine", "8080"),
+            ],
+            capture_output=True,
+            timeout=50,
+        )
         assert fetched.stdout == b"hello\n"
         traffic = web.task().stats().network
         assert traffic is not None
