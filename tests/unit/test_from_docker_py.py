@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.source
-
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: How many statements a program may have more than the one of docker-py.
 _MORE = 3
