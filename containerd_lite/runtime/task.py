@@ -165,10 +165,12 @@ class Task(Process):
         """Return the traffic of the container's interfaces; ``None`` if it is not known."""
         if self._container.backend.is_remote or not self.pid:
             return None
-        linux = self._container.known_spec().get("linux")
-        path = linux.get("cgroupsPath") if isinstance(linux, dict) else None
-        own = str(path or "").replace(":", "/").rpartition("/")[2]
-        return watch.read_traffic(self.pid, [self.container_id, *([own] if own else [])])
+        names = [self.container_id]
+        with suppress(InvalidArgument):  # the spec cannot be parsed
+            linux = self._container.known_spec().get("linux")
+            path = linux.get("cgroupsPath") if isinstance(linux, dict) else None
+            names += filter(None, [str(path or "").replace(":", "/").rpartition("/")[2]])
+        return watch.read_traffic(self.pid, names)
 
     def top(self) -> list[TopProcess]:
         """List the container's processes, as this machine's ``/proc`` shows them.

@@ -92,6 +92,7 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"restart": "always"},
             {"ports": "8080:80"},
             {"ports": 5},
+            {"network": "bridge", "ports": [8080]},
             {"network": "bridge", "dns": "192.0.2.1"},
             {"network": "bridge", "dns": ["dns.example"]},
             {"network": "bridge", "dns_search": "example"},

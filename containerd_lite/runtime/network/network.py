@@ -94,6 +94,7 @@ class Network:
     """A network to which containers can be connected.
 
     ``Network.load`` reads a network from a file. ``Network.of`` makes a network from a JSON object.
+    ``Network.bridge`` returns the default bridge.
 
     Attributes:
         config: The configuration of the network.

@@ -32,10 +32,7 @@ class NetworkPlan:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._wanted: Sequence[Network] | None = _wanted(options.get("network"))
-        self._ports = [
-            PortMapping.parse(each) if isinstance(each, str) else each
-            for each in options.get("ports") or ()
-        ]
+        self._ports = [*map(_port, options.get("ports") or ())]
         is_connected = self._wanted is None or bool(self._wanted)
         if not is_connected:
             with_ports((), self._ports)
@@ -67,9 +64,9 @@ class NetworkPlan:
         """
         wanted = [Network.bridge()] if self._wanted is None else self._wanted
         self._networks = with_ports(wanted, self._ports)
-        if not self._networks:
-            return dict(options)
-        changed = {**options, "network": "private"}
+        changed = dict(options)
+        if self._wanted is None or not isinstance(options.get("network"), str | None):
+            changed["network"] = "private"
         if self._names is not None:
             self._names.check_machine(network.config for network in self._networks)
             self._files = NetworkFiles.new(id, self._names)
@@ -104,6 +101,14 @@ class NetworkPlan:
         """Remove the container's own files."""
         if self._files is not None:
             self._files.remove()
+
+
+def _port(value: object) -> PortMapping:
+    if isinstance(value, str):
+        return PortMapping.parse(value)
+    if not isinstance(value, PortMapping):
+        raise refused("ports", value, "a list of ports, such as ['8080:80']")
+    return value
 
 
 def _wanted(network: object) -> Sequence[Network] | None:

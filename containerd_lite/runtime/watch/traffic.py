@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ...lazy import lazy_pattern
 from ...records import names_of, record
 from ...system import open_regular
 
 #: Maximum size of a file in /proc, in bytes. A line of an interface has about 130 bytes.
 _MAX_FILE = 1 << 20
-#: A line of ``net/dev``: the interface, eight counters of received packets, and eight of sent ones.
-_LINE = lazy_pattern(r"\s*(\S+):((?:\s*[0-9]+){16})\s*")
+#: The counters in a line of ``net/dev``: eight of received packets, and eight of sent ones.
+_COUNTERS = 16
 
 
 @record(frozen=True)
@@ -78,9 +77,10 @@ def parse_traffic(text: str) -> dict[str, Traffic]:
     """Parse ``/proc/PID/net/dev``, without ``lo``."""
     found = {}
     for line in text.splitlines():
-        if match := _LINE.fullmatch(line):
-            numbers = [int(number) for number in match[2].split()]
-            found[match[1]] = Traffic(*numbers[:4], *numbers[8:12])
+        name, _, rest = line.partition(":")
+        numbers = [int(number) for number in rest.split() if number.isdecimal()]
+        if len(numbers) == _COUNTERS:
+            found[name.strip()] = Traffic(*numbers[:4], *numbers[8:12])
     found.pop("lo", None)
     return found
 
