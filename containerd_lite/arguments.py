@@ -113,6 +113,8 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
     "realm_hosts": (_is_list, "a list of host names"),
+    **dict.fromkeys(("dns", "dns_search", "dns_options"), (_is_list, "a list of strings")),
+    "extra_hosts": (_is_labels, "a mapping of host names to addresses"),
     "ports": (_is_list, "a list of ports, such as ['8080:80']"),
     "tls": (_has("skip_verify"), "a TlsFiles"),
     "credentials": (_is_credentials, "Credentials, or a function that returns them for a host"),

@@ -45,8 +45,9 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--hostname", help="the hostname in the container")
     group.add_argument(
         "--network",
-        metavar="host|none|NAME",
-        help="the host's network, no network, or the CNI network NAME",
+        metavar="host|none|bridge|NAME",
+        help="the host's network, no network, a bridge that is made at its first use, or the CNI "
+        "network NAME",
     )
     group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
     group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
@@ -121,6 +122,15 @@ _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
         "[IP:]PORT:PORT[/udp]",
         "map a port of the host to a port of the container",
     ),
+    (("--dns",), "dns", "ADDRESS", "a DNS server, on a CNI network (default: as the host)"),
+    (("--dns-search",), "dns_search", "DOMAIN", "a DNS search domain, on a CNI network"),
+    (("--dns-option",), "dns_options", "OPTION", "an option of the resolver, on a CNI network"),
+    (
+        ("--add-host",),
+        "extra_hosts",
+        "NAME:ADDRESS",
+        "a line of /etc/hosts, on a CNI network; the address host-gateway is the host's",
+    ),
 )
 
 
@@ -138,7 +148,7 @@ _PROCESS = ("env", "cwd", "user", "groups", "cap_add", "cap_drop", "privileged",
             "no_new_privileges")  # fmt: skip
 _CONTAINER = (
     "snapshotter", "runtime", "entrypoint", "env_files", "hostname", "network", "ports",
-    "mounts", "tmpfs",
+    "dns", "dns_search", "dns_options", "extra_hosts", "mounts", "tmpfs",
     "devices", "read_only", "labels", "annotations", "sysctls", "rlimits", "cpus", "cpu_shares",
     "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime",
     "cpuset_cpus", "cpuset_mems", "memory", "memory_swap", "shm_size", "pids_limit", "cgroup_path",
@@ -180,12 +190,25 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _network(text: str) -> object:
-    """Return ``host``, ``none`` or ``private`` unchanged, else load the CNI network ``text``."""
-    return text if text in ("host", "none", "private") else network.Network.load(text)
+    """Return the names of built-in networks unchanged, else load the CNI network ``text``."""
+    names = ("host", "none", "private", "bridge")
+    return text if text in names else network.Network.load(text)
 
 
 def _ports(texts: list[str]) -> list[object]:
     return [network.PortMapping.parse(text) for text in texts]
+
+
+def _hosts(texts: list[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, mark, address = text.partition("=" if "=" in text else ":")
+        if not (name and mark and address):
+            raise InvalidArgument(
+                f"--add-host {text!r} is invalid", remedy="Write NAME:ADDRESS, such as db:192.0.2.1"
+            )
+        found[name] = address.strip("[]")
+    return found
 
 
 def _tmpfs(texts: list[str]) -> dict[str, str]:
@@ -205,6 +228,7 @@ _READERS: dict[str, Callable[..., object]] = {
     "tmpfs": _tmpfs,
     "network": _network,
     "ports": _ports,
+    "extra_hosts": _hosts,
     "entrypoint": _words,
 }
 

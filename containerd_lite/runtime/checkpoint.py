@@ -31,6 +31,7 @@ from ..store.blob_writes import indented_json
 from ..store.documents import read_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
+from . import network
 from .record import StoredContainer, checkpoint_options
 from .runtime_backend import RuntimeBackend
 
@@ -190,7 +191,7 @@ def restore(
         FailedPrecondition: The checkpoint needs ``trust``.
         NotFound: The checkpoint lacks a part, or the container's image does not exist.
     """
-    spec, runtime_options = checkpoint.spec(), checkpoint.runtime_options()
+    spec, runtime_options = _without_network_files(checkpoint), checkpoint.runtime_options()
     if not trust:
         _check_trust(backend, checkpoint, spec, runtime_options)
     image = backend.image(checkpoint.image_name)
@@ -211,6 +212,27 @@ def restore(
                 snapshot_key=id,
             )
         )
+
+
+def _without_network_files(checkpoint: Checkpoint) -> AnyValue:
+    """Return the spec without the mounts of the files that the saved container had of its own.
+
+    These files name the networks of the saved container. The restored container is not connected to
+    these networks, and the files are removed with the saved container.
+    """
+    spec = checkpoint.spec()
+    fields = Document.parse(spec.value, f"the spec of checkpoint image {checkpoint.name}").fields
+    mounts = fields.get("mounts")
+    if not isinstance(mounts, list):
+        return spec
+    kept = [mount for mount in mounts if not _is_network_file(mount)]
+    return spec if len(kept) == len(mounts) else runtime_spec({**fields, "mounts": kept})
+
+
+def _is_network_file(mount: object) -> bool:
+    if not isinstance(mount, dict):
+        return False
+    return network.is_network_file(str(mount.get("source")), str(mount.get("destination")))
 
 
 def _check_trust(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import cast
 
 from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.image import Image
-from ..limits import refused
-from ..services._types import AnyValue, runtime_spec
+from ..services._types import runtime_spec
 from ..services.containers import ContainerRecord
 from ..undo import Undo
 from . import network as networks
@@ -26,6 +26,8 @@ from .spec.options import ContainerOptions
 from .spec.specs import make_spec
 
 _LOGGER = logging.getLogger(__package__)
+#: The options that concern networks, beside ``network``.
+_NETWORK_OPTIONS = ("ports", "dns", "dns_search", "dns_options", "extra_hosts")
 
 
 def restore_container(
@@ -48,10 +50,11 @@ def create_container(
 ) -> Container:
     """Create a container; see ``Client.new_container``."""
     check_types(options)
+    plan = _network_plan(options)
     with LoggedStep(_LOGGER, "create container %s", id), backend.images.keeping():
         found = None if image is None else backend.image(image)
         options["runtime"] = options.get("runtime") or backend.runtime
-        return _create(backend, id, found, args, options)
+        return _create(backend, id, found, args, options=options, plan=plan)
 
 
 def _create(
@@ -60,13 +63,15 @@ def _create(
     image: Image | None,
     args: Sequence[str] | None,
     options: ContainerOptions,
+    plan: networks.NetworkPlan | None,
 ) -> Container:
     check_id(id)
     if image is not None:
         image.expect()
     find_user = None if image is None else users.ImageUsers(image).find
     config = None if image is None else image.config()
-    options, extensions = _split_networks(options)
+    if plan is not None:
+        options = cast("ContainerOptions", plan.prepare(id, options))
     spec = make_spec(
         backend.namespace,
         id,
@@ -75,7 +80,9 @@ def _create(
         options=options,
         find_user=find_user,
         is_remote=backend.is_remote,
+        own_files=None if plan is None else plan.own_files,
     )
+    extensions = {} if plan is None else plan.extensions(spec)
     set_rootfs(spec, image, options)
     labels = _labels(image, options)
     if options.get("restart") is not None:
@@ -86,7 +93,10 @@ def _create(
         rootfs = Rootfs.of(backend, id, image, options)
     except AlreadyExists as error:
         raise _taken(backend, id, error) from error.__cause__
-    with Undo(rootfs.remove):
+    with Undo(rootfs.remove) as undo:
+        if plan is not None:
+            undo.add(plan.remove)
+            plan.write()
         record = backend.containers.create(
             ContainerRecord(
                 id=id,
@@ -118,28 +128,12 @@ def _taken(backend: RuntimeBackend, id: str, error: AlreadyExists) -> AlreadyExi
     return error
 
 
-def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
-    """Return the options without CNI networks, and the extensions that name the CNI networks.
-
-    In the returned options, ``network`` is ``"private"`` if there are CNI networks.
-    """
-    network, ports = options.get("network"), _ports(options.get("ports") or ())
-    if not ports and (network is None or isinstance(network, str)):
-        return options, {}
-    if network is None or isinstance(network, str):
-        # There are ports, but no CNI network: network_extensions raises InvalidArgument.
-        return options, networks.network_extensions((), ports)
-    joined = [network] if isinstance(network, networks.Network) else network
-    if not isinstance(joined, Sequence) or not all(
-        isinstance(item, networks.Network) for item in joined
-    ):
-        raise refused("network", network, "host, none, private, a Network or a list of them")
-    changed: ContainerOptions = {**options, "network": "private"}
-    return changed, networks.network_extensions(joined, ports)
-
-
-def _ports(ports: Sequence[networks.PortMapping | str]) -> list[networks.PortMapping]:
-    return [networks.PortMapping.parse(each) if isinstance(each, str) else each for each in ports]
+def _network_plan(options: ContainerOptions) -> networks.NetworkPlan | None:
+    """Check the options for networks. Without any, do not load the package ``network``."""
+    has_plan = options.get("network") not in (None, "host", "none", "private")
+    if has_plan or any(options.get(name) for name in _NETWORK_OPTIONS):
+        return networks.NetworkPlan(options)
+    return None
 
 
 def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:

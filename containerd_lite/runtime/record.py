@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..images.image import Image
     from ..oci.spec.runtime_spec import RuntimeSpec
+    from .network import NetworkFiles
     from .users.users import User
 
 _LOGGER = logging.getLogger(__package__)
@@ -302,6 +303,15 @@ class StoredContainer:
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             network.disconnect(self.backend.containers, self.id)
 
+    def network_files(self) -> NetworkFiles | None:
+        """Return the container's own hosts, hostname and ``resolv.conf``, if it has such files.
+
+        Raises:
+            InvalidArgument: The extension of the record is not valid.
+        """
+        is_on_networks = WANTED_NETWORKS in self.info.extensions
+        return network.files_of(self.info) if is_on_networks else None
+
     # ---- the end of the container ----------------------------------------------------------
 
     def remove(self, *, snapshot: bool = True) -> None:
@@ -321,6 +331,9 @@ class StoredContainer:
             if snapshot and self.info.snapshot_key:
                 with suppress(NotFound):
                     self.backend.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
+            with suppress(InvalidArgument):  # another program may have changed the extension
+                if files := self.network_files():
+                    files.remove()
             self.backend.containers.delete(self.id)
 
     def __eq__(self, other: object) -> bool:

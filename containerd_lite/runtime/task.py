@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .spec.options import ProcessOptions
     from .watch.stats import Stats
     from .watch.top import TopProcess
+    from .watch.traffic import Traffic
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -143,6 +144,10 @@ class Task(Process):
     def stats(self, before: Stats | None = None) -> Stats:
         """Return a summary of the container's resource usage.
 
+        The daemon does not measure the network. ``Stats.interfaces`` and ``Stats.network`` are read
+        from this machine's ``/proc``; they are ``None`` if the task runs on another machine, or in
+        a pid namespace that this program does not see, or with the machine's network.
+
         Args:
             before: An earlier summary. ``Stats.cpu`` is the CPU usage since this earlier summary.
                 Default: ``Stats.cpu`` is ``None``.
@@ -151,12 +156,23 @@ class Task(Process):
             NotFound: The task has ended.
             Unimplemented: The metrics have a type that this package does not know.
         """
-        found = watch.Stats.of(self.metrics(), before)
+        found = watch.Stats.of(self.metrics(), before, self._traffic())
         # The daemon has metrics until the task is deleted. The cgroup of a running task always has
         # processes, so only a task without processes costs another call.
         if not found.pids and self.status().state == "stopped":
             raise NotFound(f"task {self.container_id} has ended, so it uses no resources")
         return found
+
+    def _traffic(self) -> dict[str, Traffic] | None:
+        """Return the traffic of the container's interfaces; ``None`` if it is not known."""
+        if self._container.backend.is_remote or not self.pid:
+            return None
+        names = [self.container_id]
+        with suppress(InvalidArgument):  # the spec cannot be parsed
+            linux = self._container.known_spec().get("linux")
+            path = linux.get("cgroupsPath") if isinstance(linux, dict) else None
+            names += filter(None, [str(path or "").replace(":", "/").rpartition("/")[2]])
+        return watch.read_traffic(self.pid, names)
 
     def top(self) -> list[TopProcess]:
         """List the container's processes, as this machine's ``/proc`` shows them.

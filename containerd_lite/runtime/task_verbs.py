@@ -293,6 +293,8 @@ class TaskVerbs(StoredContainer):
                 from .checkpoint import Checkpoint
 
                 checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
+            if files := self.network_files():
+                files.write()  # the spec mounts them
             pid = self.backend.tasks.create(
                 self.id,
                 self._with_label((*self._root_mounts(), *rootfs)),
@@ -351,7 +353,9 @@ class TaskVerbs(StoredContainer):
         if WANTED_NETWORKS in self.info.extensions:
             backend = self.backend
             networks = network.networks_of(self.info)
-            network.connect(backend.containers, backend.namespace, self.id, pid, networks)
+            made = network.connect(backend.containers, backend.namespace, self.id, pid, networks)
+            if files := self.network_files():
+                files.write([each.result for each in made if each.result])
             self.reload()
 
 

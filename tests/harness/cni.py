@@ -9,6 +9,7 @@ Processes outside see nothing of that network, and no packet leaves it.
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,15 @@ def machine() -> Iterator[None]:
     with own_network():
         said("ip", "link", "set", "lo", "up")
         yield
+
+
+@contextlib.contextmanager
+def machine_with_iptables(folder: Path) -> Iterator[dict[str, str]]:
+    """Do as `machine`, and yield the environment in which programs find plugins and iptables."""
+    environment = {"CNI_PATH": str(plugins()), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    with machine():
+        iptables(folder / "bin")
+        yield environment
 
 
 def said(*argv: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .sign import add_sign as add_sign
     from .sign import do_attest as do_attest
     from .sign import do_sign as do_sign
+    from .stats import add_stats as add_stats
+    from .stats import do_stats as do_stats
     from .tree import add_tree as add_tree
     from .tree import do_tree as do_tree
     from .verify import add_verify as add_verify
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "keys": ["add_key", "do_key"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
         "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],
+        "stats": ["add_stats", "do_stats"],
         "tree": ["add_tree", "do_tree"],
         "verify": ["add_verify", "do_verify"],
         "version": ["add_version", "do_version"],

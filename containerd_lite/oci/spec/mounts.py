@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import InvalidArgument
 from ...records import record
@@ -183,6 +183,21 @@ def add_host_files(spec: Spec, names: Iterable[str]) -> None:
         mounts.append(
             {"destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"]}
         )
+
+
+def add_own_files(spec: Spec, files: Mapping[str, str], *, read_only: bool) -> None:
+    """Mount files of a container's own, by their paths in the container.
+
+    A file is left out if the spec mounts something at its path.
+    """
+    mounts = entries(spec, "mounts")
+    mounted = {posixpath.normpath(str(mount.get("destination", ""))) for mount in mounts}
+    options = ["rbind", "rprivate", "ro" if read_only else "rw"]
+    mounts += [
+        {"destination": path, "type": "bind", "source": source, "options": [*options]}
+        for path, source in files.items()
+        if path not in mounted
+    ]
 
 
 def make_writable(spec: Spec, *kinds: str) -> None:

@@ -34,6 +34,7 @@ from ..labels import NETWORKS, WANTED_NETWORKS
 from .cni import Json, NetworkResult, check_name, result_of
 from .cni_plugin import find_plugin, run_plugin
 from .network import Network, PortMapping
+from .network_files import NetworkFiles
 
 #: The prefix of a label's name. The network's name follows the prefix.
 LABEL = "containerd-lite/network."
@@ -231,7 +232,7 @@ def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
 
 
 def network_extensions(
-    networks: Sequence[Network], ports: Sequence[PortMapping] = ()
+    networks: Sequence[Network], files: NetworkFiles | None = None
 ) -> dict[str, AnyValue]:
     """Return the extension that names a container's networks in the container's record.
 
@@ -239,19 +240,14 @@ def network_extensions(
 
     Args:
         networks: The networks.
-        ports: Ports of the machine to map to the container, on the first network. Default: none.
+        files: The container's own files. Default: the container has none.
 
     Returns:
-        A mapping from the extension's name to its value. The mapping is empty without networks.
-
-    Raises:
-        InvalidArgument: Two networks have the same name, there are ports without a network, or the
-            first network does not support ports.
+        A mapping from the extension's name to its value.
     """
-    with_ports = _with_ports(networks, ports)
-    if not with_ports:
-        return {}
-    value = {"networks": [network.json() for network in with_ports]}
+    value: dict[str, object] = {"networks": [network.json() for network in networks]}
+    if files is not None:
+        value["files"] = files.json()
     return {WANTED_NETWORKS: AnyValue.of(_TYPE, value)}
 
 
@@ -261,13 +257,27 @@ def networks_of(record: ContainerRecord) -> tuple[Network, ...]:
     Raises:
         InvalidArgument: The extension of the record is not valid.
     """
+    document = _wanted(record)
+    return document.each("networks", Network.read) if document else ()
+
+
+def files_of(record: ContainerRecord) -> NetworkFiles | None:
+    """Return the container's own files in the extension that ``network_extensions`` has made.
+
+    Raises:
+        InvalidArgument: The extension of the record is not valid.
+    """
+    document = _wanted(record)
+    files = document.document("files") if document else None
+    return NetworkFiles.read(files) if files else None
+
+
+def _wanted(record: ContainerRecord) -> Document | None:
     found = record.extensions.get(WANTED_NETWORKS)
     if found is None or not found.value:
-        return ()
-    document = Document.parse(
-        found.value, f"the extension {WANTED_NETWORKS} of container {record.id}"
-    )
-    return document.each("networks", Network.read)
+        return None
+    what = f"the extension {WANTED_NETWORKS} of container {record.id}"
+    return Document.parse(found.value, what)
 
 
 def connect(
@@ -309,15 +319,14 @@ def connect(
         DeadlineExceeded: The plugins did not end in time.
     """
     timeout = limits.seconds("timeout", timeout)
-    with_ports = _with_ports(networks, ports)
-    if not with_ports:
+    joined = with_ports(networks, ports)
+    if not joined:
         return ()
     netns, name = f"/proc/{pid}/ns/net", f"{namespace}--{container_id}"
     identity = _container_identity(netns)
     # The name is unique, because an id never contains "--" (containerd's pkg/identifiers).
     state = [
-        Attachment(network, name, netns, identity, f"eth{n}")
-        for n, network in enumerate(with_ports)
+        Attachment(network, name, netns, identity, f"eth{n}") for n, network in enumerate(joined)
     ]
     disconnect(containers, container_id, timeout=timeout)
     # Write the record before the plugins run. If this process dies, another process can clean up.
@@ -337,8 +346,13 @@ def connect(
     return tuple(state)
 
 
-def _with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
-    """Add the ports to the first network, and return the networks; see ``network_extensions``."""
+def with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
+    """Add the ports to the first network, and return the networks.
+
+    Raises:
+        InvalidArgument: Two networks have the same name, there are ports without a network, or the
+            first network does not support ports.
+    """
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"a network is named twice: {', '.join(names)}")

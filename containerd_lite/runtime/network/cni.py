@@ -249,7 +249,8 @@ class IPConfig:
 class Dns:
     """The DNS settings of a network.
 
-    This package does not apply the settings. The caller must write a ``resolv.conf``.
+    A container that is created on the network gets a ``resolv.conf`` with these settings, unless
+    its options say otherwise.
 
     Attributes:
         nameservers: The addresses of the name servers.

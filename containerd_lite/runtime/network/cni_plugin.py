@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def find_plugin(name: str, folders: Sequence[Path]) -> Path:
     )
 
 
+def has_program(name: str) -> bool:
+    """Return whether the plugins find a program, such as iptables."""
+    return shutil.which(name, path=_path()) is not None
+
+
+def _path() -> str:
+    return os.environ.get("PATH", os.defpath) + _PATH
+
+
 def run_plugin(
     program: Path, config: Json, parameters: Mapping[str, str], deadline: Deadline
 ) -> bytes:
@@ -84,7 +94,7 @@ def run_plugin(
         body = json.dumps(config).encode()
     except RecursionError:
         raise InvalidArgument(f"the configuration for {what} is nested too deeply") from None
-    environment = {"PATH": os.environ.get("PATH", os.defpath) + _PATH, **parameters}
+    environment = {"PATH": _path(), **parameters}
     try:
         with LoggedStep(_LOGGER, "%s", what):
             ended = run_child(

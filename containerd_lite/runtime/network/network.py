@@ -14,6 +14,7 @@ from ...lazy import lazy_pattern
 from ...oci.document import Document
 from ...printable import quoted
 from ...records import field, record, replace
+from .bridge import bridge_config, remove_bridge
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
 #: The default folders of network configurations and of plugins. Debian's package installs the
@@ -93,6 +94,7 @@ class Network:
     """A network to which containers can be connected.
 
     ``Network.load`` reads a network from a file. ``Network.of`` makes a network from a JSON object.
+    ``Network.bridge`` returns the default bridge.
 
     Attributes:
         config: The configuration of the network.
@@ -165,6 +167,50 @@ class Network:
             ) from None
         document = Document.parse(body, "the network's configuration", limit=MAX_DOCUMENT)
         return cls(NetworkConfig.of(document), tuple(map(Path, plugins)))
+
+    @classmethod
+    def bridge(cls, *, plugins: Sequence[str | Path] | None = None) -> Network:
+        """Return the default bridge network. Its configuration is made at the first call.
+
+        The network has IPv4 addresses of a private subnet that no route and no address of this
+        machine used at that time. The containers reach other machines by the machine's address
+        (masquerading), and their ports can be mapped to ports of the machine.
+
+        The configuration is ``networks/bridge.conflist`` in ``/var/lib/containerd-lite``, or in
+        ``$CONTAINERD_LITE_STATE``. It stays the same until ``remove_bridge``.
+
+        Args:
+            plugins: The folders of the plugins' programs. Default: the folders in ``$CNI_PATH``,
+                else ``/opt/cni/bin`` and ``/usr/lib/cni``.
+
+        Raises:
+            NotFound: A plugin, or a program that the plugins need, is not installed.
+            ResourceExhausted: No private subnet is free.
+            InvalidArgument: The configuration is not valid.
+            ContainerdError: The configuration cannot be written.
+        """
+        if plugins is None:
+            text = os.environ.get("CNI_PATH", "")
+            plugins = [*filter(None, text.split(os.pathsep))] or PLUGIN_FOLDERS
+        folders = tuple(map(Path, plugins))
+        return cls(bridge_config(folders), folders)
+
+    @staticmethod
+    def remove_bridge(*, force: bool = False) -> None:
+        """Remove the default bridge network: its configuration, its addresses and its interface.
+
+        The next ``bridge`` makes the network again, perhaps with another subnet. It is not an error
+        if there is no such network.
+
+        Args:
+            force: Whether to remove the network even if containers are connected to it. They lose
+                their connection.
+
+        Raises:
+            FailedPrecondition: Containers are connected to the network, and ``force`` is false.
+            ContainerdError: A part of the network cannot be removed.
+        """
+        remove_bridge(force=force)
 
     @classmethod
     def read(cls, document: Document) -> Network:

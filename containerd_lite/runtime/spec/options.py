@@ -89,7 +89,7 @@ class SpecOptions(ProcessOptions, total=False):
     #: or ``NAME`` to remove the variable. ``env`` overrides the files. The maximum size of a file
     #: is 1 MiB. Default: none.
     env_files: Sequence[str | PathLike[str]] | None
-    #: Host name of the container. Default: not set.
+    #: Host name of the container. Default: the container's id on CNI networks, else not set.
     hostname: str | None
     #: Domain name of the container. Default: not set.
     domainname: str | None
@@ -181,8 +181,10 @@ class SpecOptions(ProcessOptions, total=False):
     #: Network of the container. ``"host"`` shares the machine's network, as ``ctr run --net-host``
     #: does. ``"none"`` and ``"private"`` make a new network namespace. With CNI networks, the
     #: container also has a new network namespace, and each task of the container is connected to
-    #: the networks. Default: ``"private"``.
-    network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
+    #: the networks. The container gets its own ``/etc/hosts``, ``/etc/hostname`` and
+    #: ``/etc/resolv.conf``, unless other options mount something there. ``"bridge"`` is the CNI
+    #: network ``Network.bridge()``, which is made at its first use. Default: ``"private"``.
+    network: Literal["host", "none", "private", "bridge"] | Network | Sequence[Network] | None
     #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
     #: first uid on the machine, and the number of uids. The option requires ``gid_map``. If the
     #: snapshotter cannot map the owners of the image's files, the first container with these maps
@@ -225,6 +227,19 @@ class ContainerOptions(SpecOptions, total=False):
     #: Ports of the machine to map to ports of the container, on the container's first CNI network:
     #: ``PortMapping``, or a string (``"8080:80"``, ``"127.0.0.1:8080:80/udp"``). Default: none.
     ports: Sequence[PortMapping | str] | None
+    #: Addresses of the DNS servers of a container on CNI networks; an empty list means none.
+    #: Default: the servers that a network names, else the machine's, without those on loopback
+    #: addresses.
+    dns: Sequence[str] | None
+    #: Domains in which a container on CNI networks looks up short names. Default: as for ``dns``.
+    dns_search: Sequence[str] | None
+    #: Options of the resolver of a container on CNI networks, such as ``"ndots:2"``. Default: as
+    #: for ``dns``.
+    dns_options: Sequence[str] | None
+    #: Lines to add to ``/etc/hosts`` of a container on CNI networks: addresses by host name. The
+    #: address ``"host-gateway"`` is that of the machine on the container's first network. Default:
+    #: none.
+    extra_hosts: Mapping[str, str] | None
     #: Whether to copy the image's labels, except those with reserved names. Default: false.
     image_labels: bool | None
     #: Key of an existing active snapshot, which becomes the root filesystem. Default: a new

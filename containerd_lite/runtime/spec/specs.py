@@ -42,6 +42,7 @@ def make_spec(
     options: SpecOptions | None = None,
     find_user: FindUser | None = None,
     is_remote: bool = False,
+    own_files: Mapping[str, str] | None = None,
 ) -> Spec:
     """Return the runtime spec of a container.
 
@@ -58,6 +59,8 @@ def make_spec(
         find_user: A function that returns the ids of a user and of groups. Default: users and
             groups must be numbers.
         is_remote: Whether the daemon can run on another machine.
+        own_files: Files of the daemon's machine to mount, by their paths in the container, unless
+            an option mounts something there. Default: none.
 
     Raises:
         InvalidArgument: An option has an invalid value, or the command line is empty.
@@ -76,6 +79,7 @@ def make_spec(
         _apply_config(process, config, given)
     change_env(process, given)
     _change_mounts(spec, given)
+    mounts.add_own_files(spec, own_files or {}, read_only=bool(given.get("read_only")))
     image_user = None if "spec" in given else (config.user if config else "")
     change_process(process, given, image_user, find_user or numeric_user)
     if "umask" in given:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .logs import read_log as read_log
     from .stats import Stats as Stats
     from .top import list_processes as list_processes
+    from .traffic import read_traffic as read_traffic
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -18,5 +19,6 @@ __getattr__, __dir__ = lazy_names(
         "logs": ["log_path", "read_log"],
         "stats": ["Stats"],
         "top": ["list_processes"],
+        "traffic": ["read_traffic"],
     },
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from ...errors import Unimplemented
-from ...records import record
+from ...records import field, record
 from ...services import cgroups1, cgroups2
 from ...services.metrics import Metric
+from .traffic import Traffic
 
 #: The smallest reported limit that means "no limit". The kernel reports "no limit" as a very large
 #: number in both versions of cgroups.
@@ -31,6 +32,9 @@ class Stats:
         pids_limit: The maximum number of processes and threads. ``None`` means no limit.
         block_read: Bytes read from block devices.
         block_written: Bytes written to block devices.
+        interfaces: The traffic of each network interface of the container but ``lo``, by name.
+            ``None`` if it is not known: the task does not run on this machine, or the container has
+            the machine's network.
     """
 
     id: str
@@ -43,15 +47,27 @@ class Stats:
     pids_limit: int | None
     block_read: int
     block_written: int
+    interfaces: dict[str, Traffic] | None = field(default=None, hash=False)
+
+    @property
+    def network(self) -> Traffic | None:
+        """The traffic of all interfaces together, ``None`` if it is not known."""
+        return None if self.interfaces is None else Traffic.sum(self.interfaces.values())
 
     @classmethod
-    def of(cls, metric: Metric, before: Stats | None = None) -> Stats:
+    def of(
+        cls,
+        metric: Metric,
+        before: Stats | None = None,
+        interfaces: dict[str, Traffic] | None = None,
+    ) -> Stats:
         """Return the summary of a container's metrics.
 
         Args:
             metric: The metrics of the container.
             before: An earlier summary. ``cpu`` is the CPU usage since this earlier summary.
                 Default: ``cpu`` is ``None``.
+            interfaces: The traffic of the container's interfaces. Default: it is not known.
 
         Raises:
             Unimplemented: The metrics have a type that this package does not know.
@@ -75,6 +91,7 @@ class Stats:
             pids_limit=_limit(pids[1]) or None,
             block_read=read,
             block_written=written,
+            interfaces=interfaces,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +79,8 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         (("run", "--network", "nosuch", busybox, "true"), 125),
         (("run", "--publish", "80", busybox, "true"), 125),
         (("run", "--publish", "8080:80", busybox, "true"), 125),
+        (("run", "--add-host", "db", busybox, "true"), 125),
+        (("run", "--add-host", "db:192.0.2.7", busybox, "true"), 125),
         (("run", "-it", "--detach-keys", "nokey", busybox, "true"), 125),
         (("run", "--label", "a=\udcff", busybox, "true"), 125),
         (("exec", "nosuch", "true"), 125),
@@ -99,6 +103,24 @@ def test_exec(cli: Cli, sleeping: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (9, b"in\nb\n65534\n", b"err\n")
     assert cli("exec", sleeping, "nosuch").returncode == 127
     assert cli("exec", sleeping, "/etc/passwd").returncode == 126
+
+
+def test_stats(cli: Cli, sleeping: str, make: Make) -> None:
+    make("sleep", "1000", id="host", network="host").new_task().start()
+    done = cli("stats")
+    assert done.stderr == b""
+    head, *rows = done.stdout.decode().splitlines()
+    assert re.split(" {2,}", head) == [
+        "ID", "CPU %", "MEM USAGE / LIMIT", "NET I/O", "BLOCK I/O", "PIDS",
+    ]  # fmt: skip
+    cells = {row.split()[0]: re.split(" {2,}", row) for row in rows}
+    assert cells.keys() == {sleeping, "host"}
+    assert re.fullmatch(r"\d+\.\d%", cells[sleeping][1])
+    assert re.fullmatch(r"[\d.]+[KM]iB / -", cells[sleeping][2])
+    assert (cells[sleeping][3], cells["host"][3]) == ("0B / 0B", "-")
+    (stats,) = json.loads(cli("stats", "--format", "json", "host").stdout)
+    assert (stats["id"], stats["pids"], stats["interfaces"]) == ("host", 1, None)
+    assert cli("stats", "nosuch").returncode == 3
 
 
 def test_options_reach_the_container(cli: Cli, busybox: str, tmp_path: Path) -> None:

@@ -63,6 +63,15 @@ def iptables(tmp_path: Path) -> Path:
     return tmp_path / "bin"
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package's folder; no files of a container stay in it."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv("CONTAINERD_LITE_STATE", str(folder))
+    yield folder
+    assert list(folder.glob("containers/*")) == []
+
+
 @pytest.fixture
 def image(client: Client, busybox: str) -> Image:
     return client.pull(busybox)
@@ -93,6 +102,7 @@ def test_a_container_that_is_run_on_a_network(
     said = client.run(image, ["sh", "-c", script], network=web, check=True).stdout.decode()
     assert "inet 10.99.0.2/24" in said
     assert leased("web", tmp_path) == set()
+    client.new_container("none", image=image, args=["true"], network=[]).delete()
     container = client.new_container("kept", image=image, args=["sleep", "1000"], network=[web])
     with pytest.raises(InvalidArgument, match="ports need a network"):
         client.run(image, ["true"], ports=["8080:80", PortMapping(8081, 81)])

@@ -73,6 +73,8 @@ def test_stats(make: Make) -> None:
         )  # fmt: skip
         # Before it is what was to be run it is still runc's, which has threads.
         assert wait_until(lambda: task.stats().pids == 1, _PATIENCE)
+        assert first.network is not None
+        assert first.network.rx_bytes == 0  # it is connected to nothing
         assert wait_until(lambda: task.stats().cpu_time > first.cpu_time, _PATIENCE)
         later = task.stats(first)
         assert later.cpu is not None

@@ -172,7 +172,9 @@ def test_run_names_options_that_exclude_each_other(
     assert (out, err.count("\n")) == ("", 1)
 
 
-@pytest.mark.parametrize("command", ["", "version", "pull", "images", "run", "exec", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "version", "pull", "images", "run", "exec", "stats", "doctor"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*([command] if command else []), "--help"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from containerd_lite.errors import Unimplemented
 from containerd_lite.runtime.watch.stats import Stats
+from containerd_lite.runtime.watch.traffic import Traffic, parse_traffic, read_traffic
 from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue
 from containerd_lite.services.metrics import Metric
@@ -72,3 +74,29 @@ def test_limits_that_are_some() -> None:
 def test_of_another_kind(data: AnyValue | None) -> None:
     with pytest.raises(Unimplemented, match="unknown type"):
         Stats.of(Metric("c", _NOW, data))
+
+
+_DEV = """\
+Inter-|   Receive                              |  Transmit
+ face |bytes packets errs drop fifo frame compr |bytes packets errs drop fifo colls carrier
+    lo:   200    2    0    0    0   0   0   0      200    2    0    0    0   0   0   0
+  eth0:12345678901 30 1    2    0   0   0   0     4000   40    3    4    0   0   0   0
+  eth1:     1    1    1    1    0   0   0   0        1    1    1    1    0   0   0   0
+"""
+
+
+def test_traffic_by_interface_and_together() -> None:
+    found = Stats.of(Metric("c", _NOW, V2), interfaces=parse_traffic(_DEV))
+    assert found.interfaces == {
+        "eth0": Traffic(12345678901, 30, 1, 2, 4000, 40, 3, 4),
+        "eth1": Traffic(*[1] * 8),
+    }
+    assert found.network == Traffic(12345678902, 31, 2, 3, 4001, 41, 4, 5)
+    assert Stats.of(Metric("c", _NOW, V2), interfaces={}).network == Traffic(*[0] * 8)
+
+
+def test_traffic_that_is_not_known_is_absent() -> None:
+    assert Stats.of(Metric("c", _NOW, V2)).network is None
+    assert read_traffic(1 << 30, [""]) is None  # no such process
+    assert read_traffic(os.getpid(), ["no cgroup"]) is None  # another process
+    assert read_traffic(os.getpid(), [""]) is None  # the network of this program
