@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .oci.reference import Reference as Reference
     from .preload import Family as Family
     from .preload import load as load
+    from .progress import Overall as Overall
     from .progress import ProgressEvent as ProgressEvent
     from .progress import Stage as Stage
     from .records import to_dict as to_dict
@@ -137,6 +138,7 @@ __all__ = [
     "NotModified",
     "NullIO",
     "OutOfRange",
+    "Overall",
     "PermissionDenied",
     "PortMapping",
     "ProcessFailed",
@@ -183,7 +185,7 @@ __getattr__, __dir__ = lazy_names(
         "layout": ["Layout"],
         "oci.reference": ["Reference"],
         "preload": ["Family", "load"],
-        "progress": ["ProgressEvent", "Stage"],
+        "progress": ["Overall", "ProgressEvent", "Stage"],
         "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],

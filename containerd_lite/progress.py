@@ -28,8 +28,33 @@ Stage = Literal[
 
 
 @record(frozen=True)
+class Overall:
+    """The progress of a whole operation, over all objects that it transfers.
+
+    Attributes:
+        done: The number of bytes that are where they belong. Bytes that were there before the
+            operation count, too. ``done`` never falls, also if a transfer starts again.
+        total: The number of bytes in total, or ``None`` until the operation has read the last
+            manifest. After that, ``total`` does not change. In the last event of a successful
+            operation, ``done`` and ``total`` are equal.
+        rate: The number of bytes per second that the operation has transferred, averaged over about
+            the last ten seconds. Bytes that were there before do not count.
+        eta: The number of seconds until the end at this rate, or ``None`` if it is unknown.
+    """
+
+    done: int = 0
+    total: int | None = None
+    rate: float = 0.0
+    eta: float | None = None
+
+
+@record(frozen=True)
 class ProgressEvent:
     """The progress of one object of an operation.
+
+    When an operation has read a manifest, an event of the stage ``"waiting"`` with the offset 0
+    names each blob of the manifest with its size. So a program can show a bar for each blob at
+    once.
 
     Attributes:
         stage: The step that the object has reached.
@@ -41,6 +66,7 @@ class ProgressEvent:
         wait: The number of seconds until the next attempt, if the stage is ``"retrying"``.
         rate: The average number of transferred bytes per second, since this process started to
             transfer the object.
+        overall: The progress of the whole operation.
     """
 
     stage: Stage
@@ -51,6 +77,7 @@ class ProgressEvent:
     reason: str = ""
     wait: float = 0.0
     rate: float = field(default=0.0, compare=False)
+    overall: Overall = field(default=Overall(), compare=False, repr=False)
 
     def __str__(self) -> str:
         text = f"{self.stage:11} {self.name}"
@@ -59,5 +86,6 @@ class ProgressEvent:
 
 
 #: A function that receives progress events. Several threads of the operation can call the function,
-#: but never at the same time.
+#: but never at the same time. To cancel the operation, the function raises an exception: the
+#: operation stops, removes what it has made, and raises the same exception.
 ProgressCallback = Callable[[ProgressEvent], object]
