@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from containerd_lite import Client, Image, Layout, ProgressEvent
-from containerd_lite.errors import Cancelled
+from containerd_lite.errors import Cancelled, ConnectionLost
 from containerd_lite.images.resolver import RegistryResolver
 from tests.e2e.registry.relay import DOWN, UP, Relay
 from tests.harness import images
@@ -174,7 +174,7 @@ class Enough(Exception):
     """Raised by a callback that has seen enough."""
 
 
-@pytest.mark.parametrize("error", [Enough, KeyboardInterrupt, Cancelled])
+@pytest.mark.parametrize("error", [Enough, Cancelled, ConnectionLost])
 def test_a_callback_that_raises_cancels(
     error: type[BaseException],
     place: Client | Layout,
@@ -185,13 +185,13 @@ def test_a_callback_that_raises_cancels(
     raised: list[BaseException] = []
 
     def stop(event: ProgressEvent) -> None:
-        if event.stage in MOVING and event.overall.done > 1 << 20:
+        if not raised and event.stage in MOVING and event.overall.done > 1 << 20:
             raised.append(error("enough"))
-            raise raised[0]
+            raise raised[0]  # once only: what is tried again would succeed
 
     with pytest.raises(error) as caught:
         place.pull(stored.ref, progress=stop)
-    assert any(caught.value is each for each in raised)
+    assert caught.value is raised.pop()
     assert place.list_images() == []
     if isinstance(place, Client):  # a folder keeps the blobs that have come whole
         assert list(place.content_store.walk()) == []
@@ -199,5 +199,5 @@ def test_a_callback_that_raises_cancels(
     image = imported(place, stored, tmp_path)
     with pytest.raises(error) as caught:
         place.push(f"{registry.host}/cancelled:1", image, progress=stop)
-    assert any(caught.value is each for each in raised)
+    assert caught.value is raised.pop()
     assert place.push(f"{registry.host}/cancelled:1", image).digest
