@@ -174,7 +174,7 @@ class Enough(Exception):
     """Raised by a callback that has seen enough."""
 
 
-@pytest.mark.parametrize("error", [Enough, Cancelled, ConnectionLost])
+@pytest.mark.parametrize("error", [Enough, Cancelled])
 def test_a_callback_that_raises_cancels(
     error: type[BaseException],
     place: Client | Layout,
@@ -201,3 +201,16 @@ def test_a_callback_that_raises_cancels(
         place.push(f"{registry.host}/cancelled:1", image, progress=stop)
     assert caught.value is raised.pop()
     assert place.push(f"{registry.host}/cancelled:1", image).digest
+
+
+def test_what_a_callback_raises_is_no_loss_of_the_daemon(client: Client, stored: Stored) -> None:
+    raised: list[BaseException] = []
+
+    def stop(event: ProgressEvent) -> None:
+        if not raised and event.stage == "downloading":
+            raised.append(ConnectionLost("of a daemon that the callback called"))
+            raise raised[0]
+
+    with pytest.raises(ConnectionLost) as caught:
+        client.pull(stored.ref, progress=stop)
+    assert caught.value is raised[0]
