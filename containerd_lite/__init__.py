@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from .progress import Overall as Overall
     from .progress import ProgressEvent as ProgressEvent
     from .progress import Stage as Stage
+    from .progress_adapters import log_progress as log_progress
+    from .progress_adapters import rich_progress as rich_progress
+    from .progress_adapters import tqdm_progress as tqdm_progress
     from .records import to_dict as to_dict
     from .registry.credentials import Credentials as Credentials
     from .registry.registry import Registry as Registry
@@ -173,7 +176,10 @@ __all__ = [
     "Via",
     "__version__",
     "load",
+    "log_progress",
+    "rich_progress",
     "to_dict",
+    "tqdm_progress",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -186,6 +192,7 @@ __getattr__, __dir__ = lazy_names(
         "oci.reference": ["Reference"],
         "preload": ["Family", "load"],
         "progress": ["Overall", "ProgressEvent", "Stage"],
+        "progress_adapters": ["log_progress", "rich_progress", "tqdm_progress"],
         "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],

@@ -26,8 +26,8 @@ _PACKAGES: Mapping[Family, Sequence[str]] = {
 }
 #: The sub-packages and modules that only the family ``trust`` loads. They need optional packages.
 _OPTIONAL = ("trust", "images.signatures", "registry.signature_repository")
-#: The modules of ``Client`` and ``Layout``.
-_MAIN_MODULES = ("client", "layout")
+#: The modules of ``Client`` and ``Layout``, and of the progress callbacks.
+_MAIN_MODULES = ("client", "layout", "progress_adapters")
 #: Modules that are imported inside functions. Some of these modules can be missing.
 _IN_FUNCTIONS = (
     ".images.pull.convert_schema1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Literal
 
 from .printable import printable
@@ -47,6 +48,25 @@ class Overall:
     rate: float = 0.0
     eta: float | None = None
 
+    def __str__(self) -> str:
+        text = format_size(self.done)
+        if self.total is not None:
+            text = f"{text} of {format_size(self.total)}"
+        if self.rate:
+            text = f"{text}, {format_size(self.rate)}/s"
+        return f"{text}, {ceil(self.eta)} s left" if self.eta else text
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes with its unit, such as ``12.5 MiB``."""
+    if size < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} GiB"
+
 
 @record(frozen=True)
 class ProgressEvent:
@@ -66,7 +86,8 @@ class ProgressEvent:
         wait: The number of seconds until the next attempt, if the stage is ``"retrying"``.
         rate: The average number of transferred bytes per second, since this process started to
             transfer the object.
-        overall: The progress of the whole operation.
+        overall: The progress of the whole operation. It is ``Overall()`` if the event comes from a
+            ``Registry`` or a resolver that the caller made, because these serve many operations.
     """
 
     stage: Stage

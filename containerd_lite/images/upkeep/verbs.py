@@ -119,7 +119,7 @@ class UpkeepVerbs(Verbs):
 
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
-            progress: A function that is called with each ``ProgressEvent``.
+            progress: As for ``pull``.
 
         Returns:
             How many blobs and bytes were hashed, and which blobs are broken.

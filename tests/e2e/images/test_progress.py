@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from containerd_lite import Client, Image, Layout, ProgressEvent
+from containerd_lite import (
+    Client,
+    Image,
+    Layout,
+    ProgressEvent,
+    Via,
+    log_progress,
+    rich_progress,
+    tqdm_progress,
+)
 from containerd_lite.errors import Cancelled, ConnectionLost
 from containerd_lite.images.resolver import RegistryResolver
 from tests.e2e.registry.relay import DOWN, UP, Relay
@@ -168,6 +177,40 @@ def test_archives_and_upkeep(place: Client | Layout, stored: Stored, tmp_path: P
         act(name, progress=fetched)
         fetched.check_end(*stored.own)
         assert [e.name for e in fetched.events if e.stage == "downloaded"] == [gone]
+
+
+@pytest.mark.generations
+@pytest.mark.turns(2)
+def test_ready_callbacks(
+    daemon: Daemon,
+    client: Client,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("rich", reason="rich is not installed")
+    package = pytest.importorskip("tqdm", reason="tqdm is not installed")
+    monkeypatch.setattr(package.tqdm, "monitor_interval", 0)  # a thread that never ends
+    from rich.console import Console
+
+    caplog.set_level("INFO", "containerd_lite.progress")
+    ways: list[Via] = ["client"] if daemon.version_info < (2,) else ["client", "daemon"]
+    size = f"{sum(stored.own) / (1 << 20):.1f}"
+    for via in ways:
+        bars, bar = io.StringIO(), io.StringIO()
+        with (
+            rich_progress(Console(file=bars, force_terminal=True, width=120)) as rich,
+            tqdm_progress(bar) as tqdm,
+            log_progress() as log,
+        ):
+            client.pull(
+                stored.ref, via=via, progress=lambda event: [rich(event), tqdm(event), log(event)]
+            )
+        rows = bars.getvalue().rpartition(stored.ref)[2]
+        assert f"{size}/{size} MiB" in rows.partition("\n")[0]
+        assert all(digest[:19] in rows for digest in stored.ours.blobs)
+        assert bar.getvalue().rpartition("\r")[2].startswith(f"{stored.ref}: 100%|")
+        assert caplog.messages[-1].startswith(f"{size} MiB of {size} MiB")
 
 
 class Enough(Exception):
