@@ -37,7 +37,8 @@ class Overall:
             operation count, too. ``done`` never falls, also if a transfer starts again.
         total: The number of bytes in total, or ``None`` until the operation has read the last
             manifest. After that, ``total`` does not change. In the last event of a successful
-            operation, ``done`` and ``total`` are equal.
+            operation, ``done`` and ``total`` are equal. If the daemon pushes, imports or exports
+            images, ``total`` is known only in this event.
         rate: The number of bytes per second that the operation has transferred, averaged over about
             the last ten seconds. Bytes that were there before do not count.
         eta: The number of seconds until the end at this rate, or ``None`` if it is unknown.
@@ -86,8 +87,9 @@ class ProgressEvent:
         wait: The number of seconds until the next attempt, if the stage is ``"retrying"``.
         rate: The average number of transferred bytes per second, since this process started to
             transfer the object.
-        overall: The progress of the whole operation. It is ``Overall()`` if the event comes from a
-            ``Registry`` or a resolver that the caller made, because these serve many operations.
+        overall: The progress of the whole operation. It is ``Overall()`` in the events of ``sign``
+            and ``attest``, and of a ``Registry`` or a resolver that the caller made, because these
+            serve many operations.
     """
 
     stage: Stage

@@ -61,16 +61,24 @@ class Job:
         if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in MOVING:
             self._log(event)
         if self.progress is not None:
-            with self.tally.lock:
-                self._tell(self.progress, event)
+            try:
+                with self.tally.lock:
+                    self._tell(self.progress, event)
+            except BaseException as error:
+                self._cancel(error)
+                raise
 
     def expect(self, contents: Iterable[Descriptor], parent: Descriptor | None = None) -> None:
         """Report content that the operation needs, as ``waiting``; see ``Tally.expect``."""
         if self.progress is not None:
-            with self.tally.lock:
-                for each in self.tally.expect(contents, parent):
-                    event = ProgressEvent("waiting", each.digest, 0, each.size, each.media_type)
-                    self._tell(self.progress, event)
+            try:
+                with self.tally.lock:
+                    for each in self.tally.expect(contents, parent):
+                        event = ProgressEvent("waiting", each.digest, 0, each.size, each.media_type)
+                        self._tell(self.progress, event)
+            except BaseException as error:
+                self._cancel(error)
+                raise
 
     def seal(self) -> None:
         """Fix the total of the operation; see ``Tally.seal``."""
@@ -80,14 +88,15 @@ class Job:
     def _tell(self, progress: ProgressCallback, event: ProgressEvent) -> None:
         rate, overall = self.tally.count(event)
         # ``replace`` takes twice as long.
-        event = ProgressEvent(**{**vars(event), "rate": rate, "overall": overall})
-        try:
-            progress(event)
-        except BaseException as error:  # the caller cancels the operation
+        progress(ProgressEvent(**{**vars(event), "rate": rate, "overall": overall}))
+
+    def _cancel(self, error: BaseException) -> None:
+        """Stop all threads, because the progress callback has raised an error."""
+        with self._lock:
             self.is_cancelled = True
-            self.failure = self.failure or error  # even if ``error`` is a ``Cancelled``
-            self.stop.set()
-            raise
+            if self.failure is None:
+                self.failure = error  # even if it is a ``Cancelled``
+        self.stop.set()
 
     def _log(self, event: ProgressEvent) -> None:
         now = time.monotonic()

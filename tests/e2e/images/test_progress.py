@@ -115,7 +115,9 @@ def test_a_mirror_that_goes_away(registry: Registry, stored: Stored, tmp_path: P
 
 @pytest.mark.generations
 @pytest.mark.turns(2)
-def test_pulls_by_the_daemon(daemon: Daemon, client: Client, stored: Stored) -> None:
+def test_operations_by_the_daemon(
+    daemon: Daemon, client: Client, stored: Stored, registry: Registry, tmp_path: Path
+) -> None:
     if daemon.version_info < (2,):
         pytest.skip("1.7 pulls from registries that speak TLS alone")
     told, again = Told(), Told()
@@ -123,6 +125,15 @@ def test_pulls_by_the_daemon(daemon: Daemon, client: Client, stored: Stored) -> 
         client.pull(stored.ref, via="daemon", progress=each)
         each.check_end(*stored.own)
     assert "exists" in {event.stage for event in again.events}
+    pushed, exported, imported = Told(), Told(), Told()
+    name, archive = f"{registry.host}/by-the-daemon:1", tmp_path / "archive.tar"
+    client.tag(stored.ref, name)
+    client.fetch_missing(stored.ref, all_platforms=True)
+    client.push(name, name, via="daemon", progress=pushed)
+    client.export_images(archive, name, via="daemon", progress=exported)
+    client.import_images(archive, via="daemon", progress=imported)
+    for last in (each.events[-1] for each in (pushed, exported, imported)):
+        assert (last.stage, last.overall.done) == ("done", last.overall.total)
 
 
 def imported(place: Client | Layout, stored: Stored, folder: Path) -> Image:
