@@ -57,8 +57,12 @@ if TYPE_CHECKING:
     from .operation import CancelToken as CancelToken
     from .preload import Family as Family
     from .preload import load as load
+    from .progress import Overall as Overall
     from .progress import ProgressEvent as ProgressEvent
     from .progress import Stage as Stage
+    from .progress_adapters import log_progress as log_progress
+    from .progress_adapters import rich_progress as rich_progress
+    from .progress_adapters import tqdm_progress as tqdm_progress
     from .records import to_dict as to_dict
     from .registry.credentials import Credentials as Credentials
     from .registry.registry import Registry as Registry
@@ -139,6 +143,7 @@ __all__ = [
     "NotModified",
     "NullIO",
     "OutOfRange",
+    "Overall",
     "PermissionDenied",
     "PortMapping",
     "ProcessFailed",
@@ -173,7 +178,10 @@ __all__ = [
     "Via",
     "__version__",
     "load",
+    "log_progress",
+    "rich_progress",
     "to_dict",
+    "tqdm_progress",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -186,7 +194,8 @@ __getattr__, __dir__ = lazy_names(
         "oci.reference": ["Reference"],
         "operation": ["CancelToken"],
         "preload": ["Family", "load"],
-        "progress": ["ProgressEvent", "Stage"],
+        "progress": ["Overall", "ProgressEvent", "Stage"],
+        "progress_adapters": ["log_progress", "rich_progress", "tqdm_progress"],
         "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],

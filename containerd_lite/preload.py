@@ -29,8 +29,8 @@ _OPTIONAL = (
     *("trust", "images.signatures", "registry.signature_repository"),
     "runtime.spec.yaml_file",
 )
-#: The modules of ``Client`` and ``Layout``.
-_MAIN_MODULES = ("client", "layout")
+#: The modules of ``Client`` and ``Layout``, and of the progress callbacks.
+_MAIN_MODULES = ("client", "layout", "progress_adapters")
 #: Modules that are imported inside functions. Some of these modules can be missing.
 _IN_FUNCTIONS = (
     ".images.pull.convert_schema1",

@@ -4,90 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
 
-from ..printable import printable
+from ..errors import FailedPrecondition
 from ..progress import ProgressCallback, ProgressEvent
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-
-_MOVING = ("downloading", "uploading")
-#: Stages whose events have an offset and a total.
-_COUNTED = ("downloading", "downloaded", "exists", "uploading", "uploaded", "mounted", "verifying")
+from ..progress_adapters import StageLines, rich_progress
 
 
 @contextmanager
 def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
     """Yield a callback that shows progress, or ``None`` if ``is_quiet`` is true."""
-    if is_quiet:
-        yield None
-        return
-    bars = _bars() if sys.stderr.isatty() else None
-    if bars is None:
-        yield ProgressLines()
-        return
-    with bars:
-        yield _Bars(bars)
-
-
-def _bars() -> Progress | None:
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TransferSpeedColumn,
-        )
-    except ImportError:
-        return None
-    return Progress(
-        # A name could contain rich's markup.
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TextColumn("{task.fields[stage]}"),
-        console=Console(stderr=True),
-    )
-
-
-def _short(name: str) -> str:
-    return name[:19] if name.startswith("sha256:") else printable(name)
+    show: ProgressCallback | None = None if is_quiet else ProgressLines()
+    with ExitStack() as stack:
+        if not is_quiet and sys.stderr.isatty():
+            with suppress(FailedPrecondition):  # rich is not installed
+                show = stack.enter_context(rich_progress())
+        yield show
 
 
 class ProgressLines:
     """Prints a line when an object enters a new stage. This output is suitable for logs."""
 
     def __init__(self) -> None:
-        self._stages: dict[str, str] = {}
+        self._lines = StageLines()
 
     def __call__(self, event: ProgressEvent) -> None:
         """Print a line, unless the last line for the object has the same stage."""
-        if self._stages.get(event.name) == event.stage:
-            return
-        self._stages[event.name] = event.stage
-        size = f" {event.total} bytes" if event.total and event.stage in _MOVING else ""
-        print(f"{event.stage:11} {_short(event.name)}{size}", file=sys.stderr, flush=True)
-
-
-class _Bars:
-    """Shows a bar for each object."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, event: ProgressEvent) -> None:
-        if event.name not in self._tasks:
-            self._tasks[event.name] = self._bars.add_task(
-                _short(event.name), total=event.total or None, stage=event.stage
-            )
-        task = self._tasks[event.name]
-        if event.stage in _COUNTED:
-            self._bars.update(task, completed=event.offset, total=event.total)
-        self._bars.update(task, stage=event.stage)
+        if line := self._lines.new(event):
+            print(line, file=sys.stderr, flush=True)

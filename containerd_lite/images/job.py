@@ -16,15 +16,15 @@ from typing import TypeVar
 
 from ..errors import Cancelled
 from ..interrupt import Interrupt
+from ..oci.descriptor import Descriptor
 from ..progress import ProgressCallback, ProgressEvent, Stage
-from ..records import field, record, replace
+from ..records import field, record
 from ..workers import Workers, result_when_done
+from .tally import MOVING, Tally
 
 _LOGGER = logging.getLogger(__package__)
 
 _T = TypeVar("_T")
-
-_MOVING = ("downloading", "uploading")
 
 
 @record
@@ -34,40 +34,69 @@ class Job:
     Attributes:
         progress: A function that is called with each progress event. Several threads call this
             function, one thread at a time.
+        tally: Counts the bytes of the operation. Jobs of the same operation share one tally.
         keeps_partial: Whether a failed job leaves incomplete blobs for a later job.
         stop: The ``Interrupt`` that is set when the job fails.
         failure: The first error that made the job fail.
+        is_cancelled: Whether the progress callback has raised an exception.
     """
 
     progress: ProgressCallback | None = None
+    tally: Tally = field(default_factory=Tally)
     keeps_partial: bool = False
     stop: Interrupt = field(default_factory=Interrupt)
     failure: BaseException | None = None
+    is_cancelled: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    #: For each object: the time when its bytes began to move, and the offset at that time.
-    _starts: dict[str, tuple[float, int]] = field(default_factory=dict)
     #: For each object: the time when its last event was logged.
     _last_logged: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
         """Pass a new event on to the progress callback."""
-        self.report_event(ProgressEvent(stage, name, offset, total))
+        if self.progress is not None or _LOGGER.isEnabledFor(logging.DEBUG):
+            self.report_event(ProgressEvent(stage, name, offset, total))
 
     def report_event(self, event: ProgressEvent) -> None:
-        """Pass an event on to the progress callback, with the transfer rate added."""
-        if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in _MOVING:
+        """Pass an event on to the progress callback, with rates and totals added."""
+        if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in MOVING:
             self._log(event)
         if self.progress is not None:
-            with self._lock:
-                self.progress(self._with_rate(event) if event.stage in _MOVING else event)
+            try:
+                with self.tally.lock:
+                    self._tell(self.progress, event)
+            except BaseException as error:
+                self._cancel(error)
+                raise
 
-    def _with_rate(self, event: ProgressEvent) -> ProgressEvent:
-        now = time.monotonic()
-        start, first = self._starts.get(event.name, (now, event.offset))
-        if event.offset < first:  # the transfer has started again
-            start, first = now, event.offset
-        self._starts[event.name] = start, first
-        return replace(event, rate=(event.offset - first) / (now - start)) if now > start else event
+    def expect(self, contents: Iterable[Descriptor], parent: Descriptor | None = None) -> None:
+        """Report content that the operation needs, as ``waiting``; see ``Tally.expect``."""
+        if self.progress is not None:
+            try:
+                with self.tally.lock:
+                    for each in self.tally.expect(contents, parent):
+                        event = ProgressEvent("waiting", each.digest, 0, each.size, each.media_type)
+                        self._tell(self.progress, event)
+            except BaseException as error:
+                self._cancel(error)
+                raise
+
+    def seal(self) -> None:
+        """Fix the total of the operation; see ``Tally.seal``."""
+        with self.tally.lock:
+            self.tally.seal()
+
+    def _tell(self, progress: ProgressCallback, event: ProgressEvent) -> None:
+        rate, overall = self.tally.count(event)
+        # ``replace`` takes twice as long.
+        progress(ProgressEvent(**{**vars(event), "rate": rate, "overall": overall}))
+
+    def _cancel(self, error: BaseException) -> None:
+        """Stop all threads, because the progress callback has raised an error."""
+        with self._lock:
+            self.is_cancelled = True
+            if self.failure is None:
+                self.failure = error  # even if it is a ``Cancelled``
+        self.stop.set()
 
     def _log(self, event: ProgressEvent) -> None:
         now = time.monotonic()

@@ -68,12 +68,13 @@ ROWS: dict[str, set[str]] = {
     "runtime": {"images", "store", "services", "oci"},
     "client": _CLIENT,
     "layout": _CLIENT,
-    "preload": _FRONT,
+    "preload": {"progress_adapters", *_FRONT},
     "aio": _FRONT,
     "fleet": _FRONT,
     "testing": _FRONT,
-    "cli": {"aio", "fleet", "testing", *_FRONT},
-    "__init__": {"preload", *_FRONT},
+    "progress_adapters": set(),
+    "cli": {"aio", "fleet", "testing", "progress_adapters", *_FRONT},
+    "__init__": {"preload", "progress_adapters", *_FRONT},
     "__main__": {"cli"},
     **{name: set() for name in EVERYBODY},
 }
@@ -86,7 +87,8 @@ FOREIGN = {
     "nacl": {"trust"},
     "rfc3161_client": {"trust"},
     "yaml": {"runtime", "trust"},
-    "rich": {"cli"},
+    "rich": {"progress_adapters"},
+    "tqdm": {"progress_adapters"},
     "compression": {"store"},
     "backports": {"store"},
     "tomllib": {"cli", "registry", "trust"},
@@ -283,12 +285,12 @@ def imports_in_functions() -> dict[str, str]:
 def test_few_functions_import_something() -> None:
     """Each says why, beside it or above; families are loaded by the tables of packages."""
     found = imports_in_functions()
-    assert len(found) <= 28, "\n".join(f"{where} {what}" for where, what in found.items())
+    assert len(found) <= 29, "\n".join(f"{where} {what}" for where, what in found.items())
 
 
 def test_what_functions_import_can_be_loaded_before() -> None:
     late = set(imports_in_functions().values())
-    by_programs = {".layout", "rich.console", "rich.progress"}  # of the command line
+    by_programs = {".layout", "rich.console", "rich.progress", "tqdm"}  # where there is a screen
     assert late - by_programs <= set(preload._IN_FUNCTIONS)
     assert {name for name in preload._IN_FUNCTIONS if name.startswith(".")} <= late
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from containerd_lite import TLS, Client, Layout, LogFile
+from containerd_lite import TLS, Client, Layout, LogFile, log_progress, tqdm_progress
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
 from containerd_lite.images.resolver import RegistryResolver
 from containerd_lite.registry.credentials import Credentials
@@ -32,6 +33,11 @@ for _ in range(100_000):
 HUGE = 10**5000
 #: An image that no registry has: the port is closed, so a request would fail in another way.
 REF = "127.0.0.1:1/a:1"
+
+
+def entered(context: AbstractContextManager[object]) -> object:
+    with context as value:
+        return value
 
 
 def closed() -> io.BytesIO:
@@ -203,6 +209,11 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
         lambda client, layout: options_of_task({"root": "/x"}, AnyValue("a/kata.Options", b"")),
         "the runtime options of the container are of the type 'kata.Options'",
     ),
+    *(
+        (lambda client, layout, wrong=wrong: entered(log_progress(**wrong)), next(iter(wrong)))
+        for wrong in ({"logger": "x"}, {"level": "INFO"}, {"interval": "5"}, {"interval": -1})
+    ),
+    (lambda client, layout: entered(tqdm_progress(5)), "file cannot be 5"),  # type: ignore[arg-type]
 ]
 
 

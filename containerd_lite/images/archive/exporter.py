@@ -102,6 +102,8 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
     files = {OCI_LAYOUT: b'{"imageLayoutVersion":"1.0.0"}', INDEX: plan.index()}
     if plan.saved and not request.skip_docker_manifest:
         files[DOCKER] = manifest_json(plan.saved.values(), _blob_path)
+    job.expect(plan.blobs.values())
+    job.seal()
     with writing_to(request.target) as file:
         _write(file, plan, files, job)
     target = request.target

@@ -119,7 +119,7 @@ class Intake:
         """
         if name in _DOCUMENTS:
             self._add_unique(self.documents, name, self._read(name, size, data))
-        elif name.rpartition("/")[2] not in _LEGACY:
+        elif _is_blob(name):
             expected = _digest_in(name)
             self._add_unique(self.blobs, name, (self.write_blob(expected, size, data, name), size))
 
@@ -168,7 +168,7 @@ class Intake:
                 raise
         digest = expected if hasher is None else f"sha256:{hasher.hexdigest()}"
         self._add_size(digest, size, is_written=stage == "downloaded")
-        self._job.report(stage, digest, size, size)
+        self._job.report(stage, expected or name or digest, size, size)
         return digest
 
     def _add_size(self, digest: str, size: int, is_written: bool) -> None:
@@ -216,12 +216,22 @@ class Intake:
         if not isinstance(source, str | os.PathLike):
             self._read_archive(source, workers)
         elif os.path.isdir(source):
-            side_by_side(
-                self._read_one, _files_in_folder(UntrustedFolder(Path(source))), self._job, workers
-            )
+            folder = UntrustedFolder(Path(source))
+            self._expect(_files_in_folder(folder))
+            side_by_side(self._read_one, _files_in_folder(folder), self._job, workers)
         else:
             with open_archive(source) as file:
                 self._read_archive(file, workers)
+        self._job.seal()
+
+    def _expect(self, files: Iterator[ArchiveFile]) -> None:
+        """Report all blobs of an archive before the first blob is read."""
+        if self._job.progress is None:
+            return
+        for file in files:
+            if _is_blob(file.name):
+                self._job.report("waiting", _digest_in(file.name) or file.name, 0, file.size)
+        self._job.seal()
 
     def _read_archive(self, file: BinaryIO, workers: int) -> None:
         position = _position(file)
@@ -230,6 +240,7 @@ class Intake:
         elif detect(os.pread(*position[:1], MAGIC, position[1])):
             self._read_stream(decompressed(PlainStream(FileStream(*position))))
         else:
+            self._expect(self._files_in_archive(*position))
             side_by_side(self._read_one, self._files_in_archive(*position), self._job, workers)
 
     def _read_stream(self, stream: Source) -> None:
@@ -300,6 +311,11 @@ def _files_in_folder(folder: UntrustedFolder) -> Iterator[ArchiveFile]:
 def _opened(folder: UntrustedFolder, name: str) -> Iterator[Source]:
     with folder.open(name) as file:
         yield FileStream(file.fileno())
+
+
+def _is_blob(name: str) -> bool:
+    """Return whether a file is read into the store."""
+    return name not in _DOCUMENTS and name.rpartition("/")[2] not in _LEGACY
 
 
 def _digest_in(name: str) -> str:

@@ -67,7 +67,8 @@ class ArchiveVerbs(Verbs):
             snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             labels: Labels of the image names. Default: an existing name keeps its labels.
             skip_missing: Whether to import images even if content is missing.
-            progress: A function that is called with each ``ProgressEvent``.
+            progress: As for ``pull``. The total is known at once if ``source`` is a folder, or a
+                regular file that is not compressed; otherwise when the archive has been read.
             max_concurrent: How many blobs to read in parallel from a folder, or from a regular
                 file that is not compressed.
             policy: As for ``pull``. The signatures must be in the archive, as referrers, or under
@@ -147,7 +148,7 @@ class ArchiveVerbs(Verbs):
             skip_docker_manifest: Whether to leave out ``manifest.json``, which Docker reads.
             without: Images or digests that the recipient already has. The configs and layers of
                 these images are left out, but not their manifests and indexes.
-            progress: A function that is called with each ``ProgressEvent``.
+            progress: As for ``pull``.
             via: Whether this process or the daemon does the work, as for ``pull``. Archives that
                 the daemon writes can differ although the images are the same.
             timeout: As for ``pull``.

@@ -15,6 +15,7 @@ from ...oci.reference import Reference
 from ...progress import Stage
 from ...registry.credentials import CredentialSource, default_credentials
 from ...services.access import Services
+from ...services.content import ContentService
 from ...services.streaming import StreamingService
 from ...services.transfer import Transferable, TransferService
 from ...services.transfer_types import (
@@ -27,16 +28,18 @@ from ...services.transfer_types import (
     UnpackConfiguration,
 )
 from ...services.version import VersionService
+from ...store.daemon import DaemonStore
 from ...workers import result_when_done
 from ..job import Job
 from ..platforms import Platforms
+from .pulled_content import PulledContent
 from .transfer_registry import CredentialAnswers, explain_failure, registry_accounts, unpack_failure
 from .transfer_run import LEAST_RATE, ProgressTracker, Run, StallLimits
 
 #: The default of ``stall_timeout``, in seconds.
 STALL_TIMEOUT = 60.0
-#: Seconds that the daemon may take to answer a request for its version.
-_VERSION_TIMEOUT = 5.0
+#: Seconds that the daemon may take to answer a request for its version or for a manifest.
+_ANSWER_TIMEOUT = 5.0
 
 
 def can_transfer(services: Services) -> bool:
@@ -71,6 +74,8 @@ class DaemonTransfers:
         transfer: The daemon's Transfer service.
         streaming: The daemon's Streaming service.
         version: The daemon's Version service.
+        content: The daemon's Content service, which progress events of pulls need: without it, the
+            total of a pull is known only at its end.
         stall_timeout: Seconds without progress after which the daemon is asked for its version.
     """
 
@@ -80,11 +85,13 @@ class DaemonTransfers:
         streaming: StreamingService,
         version: VersionService,
         *,
+        content: ContentService | None = None,
         stall_timeout: float = STALL_TIMEOUT,
     ) -> None:
         self._transfer = transfer
         self._streaming = streaming
         self._version = version
+        self._content = content
         self._stall_timeout = stall_timeout
 
     @classmethod
@@ -94,6 +101,7 @@ class DaemonTransfers:
             services.transfer_service,
             services.streaming_service,
             services.version_service,
+            content=services.content_service,
             stall_timeout=stall_timeout,
         )
 
@@ -167,7 +175,7 @@ class DaemonTransfers:
         self._with_registry(
             reference.with_digest(digest) if digest else reference,
             ends,
-            self._tracker(job, name, "downloaded", saved),
+            self._tracker(job, name, "downloaded", saved, self._content_of(platforms)),
             credentials=credentials,
             plain_http=plain_http,
             hosts_dir=hosts_dir,
@@ -345,14 +353,25 @@ class DaemonTransfers:
         return Run(self._transfer, self._streaming, tracker, limits)
 
     def _tracker(
-        self, job: Job | None, name: str, complete: Stage, saved: list[str] | None = None
+        self,
+        job: Job | None,
+        name: str,
+        complete: Stage,
+        saved: list[str] | None = None,
+        content: PulledContent | None = None,
     ) -> ProgressTracker:
         least = LEAST_RATE * self._stall_timeout
-        return ProgressTracker(job or Job(), name, complete, least, saved)
+        return ProgressTracker(job or Job(), name, complete, least, saved=saved, content=content)
+
+    def _content_of(self, platforms: Platforms) -> PulledContent | None:
+        if self._content is None:
+            return None
+        store = DaemonStore(self._content.with_options(timeout=_ANSWER_TIMEOUT))
+        return PulledContent(store, platforms)
 
     def _expect_answer(self) -> None:
         """Raise ``DeadlineExceeded`` if the daemon does not answer a request for its version."""
-        self._version.with_options(timeout=_VERSION_TIMEOUT).version()
+        self._version.with_options(timeout=_ANSWER_TIMEOUT).version()
 
 
 def _wanted(platforms: Platforms) -> tuple[Platform, ...]:

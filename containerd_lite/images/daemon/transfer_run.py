@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from ...deadline import Deadline
 from ...errors import Aborted, Cancelled, ContainerdError, DeadlineExceeded, RegistryUnavailable
 from ...interrupt import shielded
+from ...oci import digest as digests
+from ...oci import media_types
+from ...oci.descriptor import Descriptor
 from ...progress import ProgressEvent, Stage
 from ...services._base import MessageStream
 from ...services._types import AnyValue
@@ -29,6 +32,7 @@ from ...services.transfer_types import Progress, transfer_value
 from ...workers import result_when_done
 from ..archive.destination import write_all
 from ..job import Job
+from .pulled_content import PulledContent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -55,6 +59,8 @@ _STAGES: dict[str, Stage] = {
     "extracting": "unpacking",
     "extracted": "unpacked",
 }
+#: The media types of documents by their names in events, for daemons that send no descriptors.
+_DOCUMENTS = {"manifest": media_types.OCI_MANIFEST, "index": media_types.OCI_INDEX}
 #: Stages in which an object still has bytes to transfer.
 _UNFINISHED = frozenset({"waiting", "resolving", "downloading", "uploading"})
 
@@ -69,6 +75,8 @@ class ProgressTracker:
         min_bytes: How many bytes must move before the transfer counts as having advanced.
         saved: A list to which the names of the images are added that the daemon has saved.
             Default: a new list.
+        content: Looks up the content of the image that the daemon pulls. Default: the tracker does
+            not know content that the daemon has not reported.
     """
 
     def __init__(
@@ -77,7 +85,9 @@ class ProgressTracker:
         name: str,
         complete: Stage,
         min_bytes: float,
+        *,
         saved: list[str] | None = None,
+        content: PulledContent | None = None,
     ) -> None:
         self.job = job
         self.saved: list[str] = [] if saved is None else saved
@@ -90,6 +100,11 @@ class ProgressTracker:
         #: The last stage and offset of each object.
         self._positions: dict[str, tuple[str, int]] = {}
         self._unfinished: set[str] = set()
+        self._content = content if job.progress is not None else None
+        #: The manifests and indexes whose children are not known yet, by their names in events.
+        self._documents: dict[str, Descriptor] = {}
+        #: The digests of content that this tracker has reported as ``waiting``.
+        self._expected: set[str] = set()
 
     @property
     def is_fetching(self) -> bool:
@@ -128,18 +143,59 @@ class ProgressTracker:
         return True
 
     def _report_stage(self, stage: Stage, update: Progress) -> bool:
-        target = update.descriptor
+        target = update.descriptor or _descriptor(update)
         name = target.digest if target else update.name
+        for parent in update.parents:  # the daemon has fetched them
+            self._expect_children(parent)
         old_stage, offset = self._positions.get(name, ("", 0))
         self._positions[name] = stage, update.progress
         (self._unfinished.add if stage in _UNFINISHED else self._unfinished.discard)(name)
         media_type = target.media_type if target else ""
-        self.job.report_event(ProgressEvent(stage, name, update.progress, update.total, media_type))
+        if target and not old_stage and media_types.is_document(media_type):
+            self._documents[update.name] = target
+            self.job.expect([target])
+            self._expected.add(name)
+        if stage != "waiting" or name not in self._expected:
+            event = ProgressEvent(stage, name, update.progress, update.total, media_type)
+            self.job.report_event(event)
+        if stage not in _UNFINISHED:
+            self._expect_children(update.name, is_old=stage == "exists")
         self._moved += max(0, update.progress - offset)
         if stage == old_stage and self._moved < self._min_bytes:
             return False
         self._moved = 0
         return True
+
+    def _expect_children(self, name: str, *, is_old: bool = False) -> None:
+        """Report the children of a document that the daemon has fetched, unless they are known.
+
+        If the daemon had the document before the pull (``is_old``), report also which children it
+        has, because it may not report them.
+        """
+        document, content = self._documents.pop(name, None), self._content
+        if document is None or content is None:
+            return
+        try:
+            children = content.children(document)
+            present = content.present(children) if is_old else ()
+        except ContainerdError:
+            return  # the total stays unknown until the end
+        self._expected.update(child.digest for child in children)
+        self.job.expect(children, document)
+        for child in present:
+            if not media_types.is_document(child.media_type):
+                self.job.report("exists", child.digest, child.size, child.size)
+
+
+def _descriptor(update: Progress) -> Descriptor | None:
+    """Return the descriptor of an object that a daemon before 2.0 has reported without it.
+
+    The media type is a guess, or ``""``.
+    """
+    kind, _, digest = update.name.partition("-")
+    if not digests.is_digest(digest):
+        return None
+    return Descriptor(_DOCUMENTS.get(kind, ""), digest, update.total)
 
 
 class StallLimits:

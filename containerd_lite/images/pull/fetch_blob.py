@@ -94,6 +94,8 @@ def _copy(
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
     failures = 0
+    if writer.offset:  # an earlier fetch has left these bytes
+        job.report("waiting", descriptor.digest, writer.offset, descriptor.size)
     while writer.offset < descriptor.size:
         before = writer.offset
         try:

@@ -22,7 +22,7 @@ from ..concurrency import Gate
 from ..gc_labels import child_labels
 from ..image_backend import ImageBackend
 from ..platforms import best, wanted_children
-from ..walk import Dispatcher, Handler, chain
+from ..walk import Dispatcher, Handler, SkipDescriptor, chain
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher, check_document_size
 
@@ -146,7 +146,13 @@ class FetchWalk:
         """
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
-            children = list(handler(descriptor))
+            try:
+                children = list(handler(descriptor))
+            except SkipDescriptor:
+                self._job.expect((), descriptor)
+                raise
+            if children or media_types.is_document(descriptor.media_type):
+                self._job.expect(children, descriptor)
             unpacker = self._unpacker
             if unpacker is None or not self._must_unpack(descriptor):
                 return children

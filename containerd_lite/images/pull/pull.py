@@ -24,6 +24,7 @@ from ..job import Job
 from ..names import full_name
 from ..platforms import only_one
 from ..resolver import using
+from ..tally import Tally
 from ..via import Via, falling_back, is_for_daemon
 from .convert_manifest import repair_octet_config
 from .fetch_walk import FetchWalk
@@ -50,19 +51,21 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     # Pulls that can resume each other share one lease, and the first successful pull deletes the
     # lease. So these pulls run one after the other.
     lock = write_lock(("resume", backend.store.identity, lease), lambda: None)
-    step = LoggedStep(_LOGGER, "pull %s", request.ref)
+    step, tally = LoggedStep(_LOGGER, "pull %s", request.ref), Tally()
     with step, lock if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
             with falling_back(via):  # containerd 1.7 refuses some options only during the transfer
-                return _pull_by_daemon(backend, request, guard)
+                return _pull_by_daemon(backend, request, guard, Job(request.progress, tally))
         return _retry_after_restarts(
             backend,
             lambda job: _pull_here(backend, request, guard, job),
-            lambda: Job(request.progress, keeps_partial=request.resume),
+            lambda: Job(request.progress, tally, keeps_partial=request.resume),
         )
 
 
-def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | None) -> Image:
+def _pull_by_daemon(
+    backend: ImageBackend, request: PullRequest, guard: Guard | None, job: Job
+) -> Image:
     """Have the daemon's Transfer service pull the image.
 
     If policies apply, this process verifies the image first. The daemon then pulls the digest that
@@ -97,7 +100,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | 
                 snapshotter=ready,
                 labels=request.labels,
                 saved=saved,
-                job=Job(request.progress),
+                job=job,
             )
         (image,) = changes.accept([name], platforms)
         if request.unpack:
@@ -121,10 +124,11 @@ def _retry_after_restarts(
     Content that an earlier call has stored is not fetched again.
     """
     for tries_left in reversed(range(_MOST_TRIES)):
+        job = new_job()
         try:
-            return work(new_job())
+            return work(job)
         except Exception as error:
-            if not tries_left or not backend.is_back(error):
+            if job.is_cancelled or not tries_left or not backend.is_back(error):
                 raise
     raise AssertionError("unreachable")
 
@@ -153,6 +157,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, guard: Guard | None,
             labels[CONVERTED] = target.digest
             target = _convert_schema1(source, target, request)
             source = replace(source, is_labelled=False)
+        job.expect([target])
         walk = FetchWalk(request, backend, source, target)
         unpacked = walk.run()
         if walk.has_octet_config:

@@ -71,7 +71,11 @@ class PullVerbs(Verbs):
             convert_schema1: Whether to convert a Docker schema 1 image. By default, the pull of
                 such an image fails.
             labels: The labels of the name. Default: no labels.
-            progress: A function that is called with each ``ProgressEvent``.
+            progress: A function that is called with each ``ProgressEvent``. Its ``overall`` is the
+                progress of the whole pull. Ready functions are ``rich_progress``,
+                ``tqdm_progress`` and ``log_progress``. To cancel the pull, the function raises an
+                exception: the pull stops, removes the content that it has fetched as after any
+                other error, and raises this exception.
             max_concurrent_downloads: How many blobs to fetch at a time. Default: 8 blobs, of which
                 at most 4 are larger than 4 MiB. If layers are unpacked and the connection is fast,
                 the limit for the larger blobs is lower.

@@ -67,6 +67,8 @@ class Delivery:
         """
         if parse_name(name) is not None:
             name_of(plan.root, name)
+        self._job.expect((*plan.blobs.values(), *plan.documents))
+        self._job.seal()
         *below, root = plan.documents
         manifests = [entry for entry in below if media_types.is_manifest(entry.media_type)]
         self._push(plan, plan.blobs.values(), self._gate.workers)

@@ -61,8 +61,8 @@ class PushVerbs(Verbs):
                 are missing.
             resolver: Determines where the content is sent. Default: a resolver for registries, with
                 the credentials of ``docker login``.
-            progress: A function that is called with each ``ProgressEvent``. The last event of a
-                blob or manifest is ``exists``, ``mounted`` or ``uploaded``.
+            progress: As for ``pull``. The last event of a blob or manifest is ``exists``,
+                ``mounted`` or ``uploaded``.
             max_concurrent_uploads: How many blobs to push at a time. Default: 8 blobs, of which at
                 most 4 are larger than 4 MiB.
             chunk_size: Bytes per chunk of a blob, for proxies that limit the size of requests.

@@ -57,7 +57,9 @@ def _fetch_missing(
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         check_document_size(descriptor)
-        if descriptor.digest not in present:
+        if descriptor.digest in present:
+            job.report("exists", descriptor.digest, descriptor.size, descriptor.size)
+        else:
             source.fetch_if_missing(descriptor)
             fetched[descriptor.digest] = descriptor
         if not media_types.is_document(descriptor.media_type):
@@ -66,8 +68,11 @@ def _fetch_missing(
         # The labels name all children, because a later call may fetch children that this call
         # skips.
         source.label(descriptor, child_labels(document.children))
-        return wanted_children(document, platforms, source.name, is_root=descriptor == target)
+        children = wanted_children(document, platforms, source.name, is_root=descriptor == target)
+        job.expect(children, descriptor)
+        return children
 
+    job.expect([target])
     with Dispatcher(handle, workers, job) as work:
         work.add(target)
         work.wait()

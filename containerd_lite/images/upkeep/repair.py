@@ -36,10 +36,11 @@ from ..platforms import wanted_children
 from ..pull.fetch_blob import fetch_blob
 from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Resolver, using
+from ..tally import Tally
 from ..walk import Dispatcher, children_in
 from .missing import LateFetcher
 from .upkeep_request import FetchRequest
-from .verify import HASHERS, find_fault
+from .verify import HASHERS, find_fault, present_sizes
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -72,12 +73,19 @@ def repair_images(
     images = [name_and_target(backend, source) for source in sources]
     if not sources:
         images = [(found.name, found.target) for found in backend.names.list()]
-    step, report = (
-        LoggedStep(_LOGGER, "repair %d images", len(images)),
-        Job(request.progress).report_event,
-    )
-    with step, backend.keeping(), using(request.resolver, backend.host_caches, report) as resolver:
-        repair = Repair(backend, request, resolver)
+    step, tally = LoggedStep(_LOGGER, "repair %d images", len(images)), Tally(verifies=True)
+    job = Job(request.progress, tally)
+    with (
+        step,
+        backend.keeping(),
+        using(request.resolver, backend.host_caches, job.report_event) as resolver,
+    ):
+        if job.progress is not None:
+            targets = [target for _, target in images]
+            for digest, size in present_sizes(backend.store, targets if sources else ()).items():
+                job.report("waiting", digest, 0, size)
+            job.expect(targets)
+        repair = Repair(backend, request, resolver, tally)
         if not sources:
             repair.everything(images)
         for name, target in images if sources else ():
@@ -94,15 +102,18 @@ class Repair:
         backend: The backend of the images.
         request: The arguments of the repair.
         resolver: Finds the content to fetch.
+        tally: Counts the bytes of the repair.
     """
 
-    def __init__(self, backend: ImageBackend, request: FetchRequest, resolver: Resolver) -> None:
+    def __init__(
+        self, backend: ImageBackend, request: FetchRequest, resolver: Resolver, tally: Tally
+    ) -> None:
         self._store = backend.store
         self._replacer = backend.replacer()
         self._resolver = resolver
         self._guard = guard_for(backend, request.policy)
         self._platforms = request.platforms(backend)
-        self._progress = request.progress
+        self._new_job = partial(Job, request.progress, tally)
         self._workers = request.max_concurrent_downloads
         self._good: set[str] = set()
         self._failures: dict[str, ContainerdError] = {}
@@ -149,7 +160,7 @@ class Repair:
         handle: Callable[[StoreFetcher, Descriptor, Descriptor], _Children],
     ) -> None:
         """Call ``handle`` with each descriptor of an image, in several threads."""
-        job = Job(self._progress)
+        job = self._new_job()
         late = LateFetcher(self._resolver, ref, target, self._guard)
         source = StoreFetcher(late, ref, self._store, job, before_write=late.check_policies)
         with Dispatcher(partial(handle, source, target), self._workers, job) as work:
@@ -167,7 +178,9 @@ class Repair:
             return ()
         document = read_document(self._store, item)
         source.label(item, child_labels(document.children))
-        return wanted_children(document, self._platforms, source.name, is_root=item == root)
+        children = wanted_children(document, self._platforms, source.name, is_root=item == root)
+        source.job.expect(children, item)
+        return children
 
     def _repair_present(
         self, tried: set[str], source: StoreFetcher, root: Descriptor, item: Descriptor
@@ -237,7 +250,8 @@ class Repair:
 
         Broken content that no image refers to cannot be repaired, because its registry is unknown.
         """
-        job = Job(self._progress)
+        job = self._new_job()
+        job.seal()  # all content of the store is known
         seen = self._good | self._failures.keys()
 
         def check(info: ContentInfo) -> None:

@@ -140,7 +140,7 @@ class UpkeepVerbs(Verbs):
 
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
-            progress: A function that is called with each ``ProgressEvent``.
+            progress: As for ``pull``.
             timeout: As for ``pull``.
             cancel: As for ``pull``.
 

@@ -20,6 +20,7 @@ from ...store.protocol import ContentStore
 from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job, side_by_side
+from ..tally import Tally
 from ..walk import children_in, walk
 
 _LOGGER = logging.getLogger(__package__)
@@ -59,12 +60,11 @@ def verify_images(
     backend: ImageBackend, sources: Sequence[ImageLike], progress: ProgressCallback | None = None
 ) -> VerifyReport:
     """Hash content and compare the hashes with the digests; see ``Client.verify``."""
-    store, job = backend.store, Job(progress)
-    targets = [name_and_target(backend, source)[1] for source in sources]
-    sizes = {info.digest: info.size for info in store.walk()}
-    if targets:
-        below = {found.digest for found in walk(_present_children(store), *targets)}
-        sizes = {digest: size for digest, size in sizes.items() if digest in below}
+    store, job = backend.store, Job(progress, Tally(verifies=True))
+    sizes = present_sizes(store, [name_and_target(backend, source)[1] for source in sources])
+    for digest, size in sizes.items():
+        job.report("waiting", digest, 0, size)
+    job.seal()
     broken = []
 
     def check(digest: str) -> None:
@@ -74,6 +74,21 @@ def verify_images(
     with LoggedStep(_LOGGER, "verify %d blobs", len(sizes)):
         side_by_side(check, sizes, job, HASHERS)
     return VerifyReport(len(sizes), sum(sizes.values()), tuple(sorted(broken)))
+
+
+def present_sizes(store: ContentStore, targets: Sequence[Descriptor]) -> dict[str, int]:
+    """Return the size of each blob that the store has of some images, by digest.
+
+    Args:
+        store: The store.
+        targets: The manifests or indexes of the images. Without them, the function returns all
+            blobs of the store.
+    """
+    sizes = {info.digest: info.size for info in store.walk()}
+    if targets:
+        below = {found.digest for found in walk(_present_children(store), *targets)}
+        sizes = {digest: size for digest, size in sizes.items() if digest in below}
+    return sizes
 
 
 def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[Descriptor]]:

@@ -138,7 +138,7 @@ def test_a_second_pull_fetches_nothing(registry: Registry, tmp_path: Path) -> No
     Layout(tmp_path).pull(name)
     stages = set()
     Layout(tmp_path).pull(name, progress=lambda event: stages.add(event.stage))
-    assert stages == {"resolving", "resolved", "exists", "done"}
+    assert stages == {"resolving", "resolved", "waiting", "exists", "done"}
 
 
 def test_two_at_once(registry: Registry, tmp_path: Path) -> None:

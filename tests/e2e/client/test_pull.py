@@ -123,7 +123,7 @@ def test_a_second_pull_fetches_nothing(client: Client, busybox: str) -> None:
     events: list[ProgressEvent] = []
     again = client.pull(busybox, progress=events.append)
     assert {event.stage for event in events} == {
-        "resolving", "resolved", "exists", "unpacked", "done",
+        "resolving", "resolved", "waiting", "exists", "unpacked", "done",
     }  # fmt: skip
     assert again.is_unpacked()
 

@@ -20,6 +20,7 @@ from containerd_lite.services import lease_keeping as keeping
 from tests.conftest import Count
 from tests.harness import images
 from tests.harness.daemon import Daemon
+from tests.harness.overall import Told
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
@@ -49,15 +50,17 @@ def _state(pid: int) -> str:
         return file.read().rpartition(")")[2].split()[0]
 
 
-class _At:
+class _At(Told):
     """Calls ``strike`` beside the pull, at one of its events."""
 
     def __init__(self, place: int, strike: Callable[[], object]) -> None:
+        super().__init__()
         self.place = place
         self.seen = 0
         self._thread = threading.Thread(target=strike)
 
     def __call__(self, event: ProgressEvent) -> None:
+        super().__call__(event)
         if self.seen == self.place:
             self._thread.start()
         self.seen += 1

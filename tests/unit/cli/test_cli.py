@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -265,6 +267,18 @@ def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     ]
     with show_progress(True) as quiet:
         assert quiet is None
+
+
+def test_progress_is_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="rich is not installed")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with show_progress(False) as progress:
+        assert progress is not None
+        progress(ProgressEvent("downloading", "sha256:" + "a" * 64, 50, 100))
+    assert "sha256:aaaaaaaaaaaa" in terminal.getvalue()
+    assert "50/100" in terminal.getvalue()
 
 
 def test_a_pull_that_waits_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,10 +133,11 @@ def test_what_is_there_is_not_written_again(layout: Layout, tmp_path: Path) -> N
     events: list[ProgressEvent] = []
     layout.import_images(path, progress=events.append)
     stages = [event.stage for event in events if event.stage != "downloading"]
-    assert stages == ["downloaded"] * len(OURS.blobs) + ["done"]
+    named = ["waiting"] * len(OURS.blobs)
+    assert stages == [*named, *["downloaded"] * len(OURS.blobs), "done"]
     events.clear()
     layout.import_images(path, progress=events.append)
-    assert [event.stage for event in events] == ["exists"] * len(OURS.blobs) + ["done"]
+    assert [event.stage for event in events] == [*named, *["exists"] * len(OURS.blobs), "done"]
 
 
 # ---- names -----------------------------------------------------------------------------------

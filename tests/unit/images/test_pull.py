@@ -26,6 +26,7 @@ from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.layout_writer import LayoutWriter
 from containerd_lite.store.protocol import ingest_ref
 from tests.harness import images
+from tests.harness.overall import Told, sizes_of
 from tests.unit.images.own import OwnResolver
 
 IMAGE = images.random_image([200_000, 3_000_000, 50])
@@ -55,6 +56,21 @@ def test_a_cut_is_resumed_where_it_was(tmp_path: Path) -> None:
     assert events[-1].stage == "downloaded"
     assert not fetch_blob(source, store, descriptor, {}, Job(events.append))
     assert events.pop().stage == "exists"
+
+
+def test_what_an_earlier_pull_left_counts_as_done(tmp_path: Path) -> None:
+    def stop(event: ProgressEvent) -> None:
+        if event.stage == "downloading" and event.total > 1_000_000:
+            raise LookupError
+
+    told = Told()
+    with Layout(tmp_path) as layout:
+        with pytest.raises(LookupError):
+            layout.pull("Own Name!", resolver=OwnResolver(IMAGE), resume=True, progress=stop)
+        layout.pull("Own Name!", resolver=OwnResolver(IMAGE), resume=True, progress=told)
+    told.check_end(*sizes_of(IMAGE))
+    (left,) = (event for event in told.events if event.stage == "waiting" and event.offset)
+    assert left.offset == 2 << 20
 
 
 def test_a_cut_without_a_byte_before_it_ends_it(tmp_path: Path) -> None:
