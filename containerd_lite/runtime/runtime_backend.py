@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import images
-from . import io
+from . import io, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ class RuntimeBackend:
         services: The client's services.
         new_images: A function that returns the backend of the image methods.
         runtime: The name of the client's default runtime. Default: the default of the namespace.
+        logs_dir: The folder for the logs of detached containers. Default: a folder of this user.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class RuntimeBackend:
         services: Services,
         new_images: Callable[[], ImageBackend],
         runtime: str | None = None,
+        logs_dir: str | None = None,
     ) -> None:
         self._services = services
+        self._logs_dir = logs_dir
         self._runtime = runtime
         self._new_images = new_images
 
@@ -100,6 +103,17 @@ class RuntimeBackend:
         """
         if runtime.startswith(_RUNC):
             io.check_log_uris(self.introspection, *targets)
+
+    def new_log(self, runtime: str, id: str) -> str | None:
+        """Make the folder of a container's log; see ``kept.new_log``.
+
+        The shims of other runtimes than runc may not support log URIs, so their containers have no
+        log.
+        """
+        address, namespace = self.containers.identity
+        if not runtime.startswith(_RUNC):
+            return None
+        return kept.new_log(address, self._logs_dir, namespace, id)
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
         """Return the snapshots service of a snapshotter. Default: the default snapshotter."""
