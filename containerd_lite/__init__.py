@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .runtime.io import LogFile as LogFile
     from .runtime.io import NullIO as NullIO
     from .runtime.io import Terminal as Terminal
+    from .runtime.kept.log_reader import LogLine as LogLine
     from .runtime.network import Network as Network
     from .runtime.network import PortMapping as PortMapping
     from .runtime.popen import Running as Running
@@ -131,6 +132,7 @@ __all__ = [
     "InvalidArgument",
     "Layout",
     "LogFile",
+    "LogLine",
     "Network",
     "NoMatchingPlatform",
     "NotFound",
@@ -198,6 +200,7 @@ __getattr__, __dir__ = lazy_names(
             "NullIO",
             "Terminal",
         ],
+        "runtime.kept.log_reader": ["LogLine"],
         "runtime.network": ["Network", "PortMapping"],
         "runtime.popen": ["Running"],
         "runtime.run": ["CompletedContainer", "CompletedProcess"],

@@ -153,6 +153,7 @@ def read_kept_log(
     output = _Lines() if query.lines else _Bytes(query.timestamps)
     try:
         if query.tail is not None:
+            _wait_for_logger(folder, until_end=False)
             log.skip_to_tail(query.tail)
         while True:
             # Call ``follow`` before each read: the log is read once more after the task's end.

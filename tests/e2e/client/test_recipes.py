@@ -23,6 +23,7 @@ OUTPUTS = {
     "as_json": r"\{.*\}\n",
     "background": r"run-\w+ runs .sh -c .* as \d+: running\npaused: paused\nstopped with 0\n",
     "limits_and_mounts": r"2 /data/input\n\n",
+    "logs": r"(?:\d\d:\d\d:\d\d (?:stdout|stderr): (?:ready|failed|done)\n){3}(?:failed|done)\n",
     "wait_for_several": r"(?:job ([123]) ended with \1\n){3}",
 }
 
