@@ -268,9 +268,9 @@ class Container(TaskVerbs):
 
         waits = is_running if follow else None
         if folder and kept.is_log_of(uri, folder):
-            terminal = self._has_terminal()
+            until_end = self._has_terminal() and (follow or not is_running())
             return kept.read_kept_log(
-                folder, query, follow=waits, timeout=timeout, terminal=terminal
+                folder, query, follow=waits, timeout=timeout, until_end=until_end
             )
         if timestamps or query.since:
             raise FailedPrecondition(

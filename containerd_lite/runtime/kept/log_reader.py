@@ -131,7 +131,7 @@ def read_kept_log(
     *,
     follow: Callable[[], bool] | None,
     timeout: float | None,
-    terminal: bool,
+    until_end: bool = False,
 ) -> Iterator[bytes | LogLine]:
     """Yield the content of a log that a logger writes.
 
@@ -140,8 +140,9 @@ def read_kept_log(
         query: What to read.
         follow: As for ``read_log``.
         timeout: As for ``read_log``.
-        terminal: Whether the process has a terminal. Its output reaches the logger by the shim,
-            so that it may come after the end of the process.
+        until_end: Whether to wait for the end of the logger when there is nothing to follow any
+            more. The output of a terminal reaches the logger by the shim, so that it may come
+            after the end of the process. Otherwise, all of it is in the logger's pipes.
 
     Raises:
         NotFound: The log does not exist on this machine.
@@ -153,13 +154,13 @@ def read_kept_log(
     output = _Lines() if query.lines else _Bytes(query.timestamps)
     try:
         if query.tail is not None:
-            _wait_for_logger(folder, until_end=False)
+            _wait_for_logger(folder, deadline)
             log.skip_to_tail(query.tail)
         while True:
             # Call ``follow`` before each read: the log is read once more after the task's end.
             may_grow = follow is not None and follow()
             if not may_grow:
-                _wait_for_logger(folder, until_end=terminal and follow is not None)
+                _wait_for_logger(folder, deadline, until_end=until_end)
             yield from output.of(log.records())
             if not may_grow or deadline.expired:
                 yield from output.rest()
@@ -345,7 +346,7 @@ def _key(file: BinaryIO) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _wait_for_logger(folder: str, *, until_end: bool) -> None:
+def _wait_for_logger(folder: str, deadline: Deadline, *, until_end: bool = False) -> None:
     """Wait until the logger has written all output so far, or until it has ended."""
     try:
         sync = os.open(f"{folder}/{SYNC}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -354,7 +355,7 @@ def _wait_for_logger(folder: str, *, until_end: bool) -> None:
     try:
         if not stat.S_ISFIFO(os.fstat(sync).st_mode):
             return
-        poller, deadline = select.poll(), Deadline(_PATIENCE)
+        poller, deadline = select.poll(), deadline.sooner(_PATIENCE)
         poller.register(sync, 0)  # an event says that the logger has ended
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(sync, b"s")

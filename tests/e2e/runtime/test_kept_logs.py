@@ -65,7 +65,8 @@ def test_a_terminal(client: Client, image: Image) -> None:
     script = ["sh", "-c", "tty; echo err >&2"]
     with client.run(image, script, detach=True, terminal=True) as container:
         container.wait(_PATIENCE)
-        assert b"".join(container.logs(follow=True)) == b"/dev/pts/0\r\nerr\r\n"
+        assert b"".join(container.logs()) == b"/dev/pts/0\r\nerr\r\n"
+        assert b"".join(container.logs(follow=True, tail=1)) == b"err\r\n"
 
 
 def test_what_removes_the_log(client: Client, image: Image, tmp_path: Path) -> None:

@@ -79,7 +79,6 @@ def read_bytes(folder: Path, **options: object) -> bytes:
         query(**options),  # type: ignore[arg-type]
         follow=None,
         timeout=None,
-        terminal=False,
     )
     return b"".join(piece for piece in found if isinstance(piece, bytes))
 
@@ -90,6 +89,5 @@ def read_lines(folder: Path, **options: object) -> list[LogLine]:
         query(lines=True, **options),  # type: ignore[arg-type]
         follow=None,
         timeout=None,
-        terminal=False,
     )
     return [line for line in found if isinstance(line, LogLine)]

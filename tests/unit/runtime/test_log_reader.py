@@ -127,7 +127,7 @@ def test_following_over_rotation(
             small(left.pop(0))
         return bool(left)
 
-    pieces = read_kept_log(str(tmp_path), query(), follow=runs, timeout=None, terminal=False)
+    pieces = read_kept_log(str(tmp_path), query(), follow=runs, timeout=None)
     found = [int(number) for piece in pieces for number in piece.split()]  # type: ignore[union-attr]
     assert found == list(range(70))
 
@@ -144,7 +144,7 @@ def test_files_that_are_deleted_before_they_are_read(
             small(number + 1)
         return bool(times.pop(0))
 
-    pieces = read_kept_log(str(tmp_path), query(), follow=runs, timeout=None, terminal=False)
+    pieces = read_kept_log(str(tmp_path), query(), follow=runs, timeout=None)
     found = [int(number) for piece in pieces for number in piece.split()]  # type: ignore[union-attr]
     assert found == [0, 1, 2, *range(27, 41)]
 

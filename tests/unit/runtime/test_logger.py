@@ -104,6 +104,16 @@ def test_the_log_goes_on_after_a_restart_and_a_kill(folder: Path) -> None:
     assert read_bytes(folder) == b"one\ntwo\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_the_log_belongs_to_the_user_who_reads_it(folder: Path) -> None:
+    """A user who may use the socket of root's daemon."""
+    os.chown(folder, 65534, 65533)
+    with LoggerProcess(folder) as process:
+        write_all(process.stdout, b"x" * (6 << 20) + (b"x" * 99 + b"\n") * 50_000)
+    for path in folder.glob(f"{logger.LOG}*"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
+
+
 def test_signals_do_not_end_it(folder: Path) -> None:
     with LoggerProcess(folder) as process:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
