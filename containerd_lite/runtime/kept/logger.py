@@ -105,14 +105,13 @@ class Stream:
         full, part = (b"%s %s %s " % (now(), self._name, tag) for tag in (b"F", b"P"))
         found = []
         if newline:
-            lines = body.split(b"\n")
-            if len(body) <= MAX_TEXT or max(map(len, lines)) <= MAX_TEXT:
-                found.append(full + body.replace(b"\n", b"\n" + full))
-            else:
-                for line in lines:
+            if _has_long_line(body):
+                for line in body.split(b"\n"):
                     *parts, last = _cut(line)
                     found += [part + text for text in parts]
                     found.append(full + last)
+            else:
+                found.append(full + body.replace(b"\n", b"\n" + full))
         *parts, self.rest = _cut(rest)
         found += [part + text for text in parts]
         return b"\n".join([*found, b""]), size + len(rest) - len(self.rest)
@@ -121,6 +120,17 @@ class Stream:
         """Return a record of the unfinished line, and how many bytes of output it contains."""
         text, self.rest = self.rest, b""
         return (b"%s %s P %s\n" % (now(), self._name, text) if text else b""), len(text)
+
+
+def _has_long_line(body: bytes) -> bool:
+    """Return whether a line has more than 16 KiB."""
+    start = 0
+    while len(body) - start > MAX_TEXT:
+        # Continue behind the last newline of the next 16 KiB.
+        start = body.rfind(b"\n", start, start + MAX_TEXT + 1) + 1
+        if not start:
+            return True
+    return False
 
 
 def _cut(line: bytes) -> list[bytes]:

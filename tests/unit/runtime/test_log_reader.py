@@ -13,7 +13,7 @@ import pytest
 from containerd_lite.errors import FailedPrecondition, InvalidArgument, NotFound
 from containerd_lite.runtime.kept import LogLine, logger, read_plain_log, since_of
 from containerd_lite.runtime.kept.log_reader import read_kept_log
-from tests.unit.runtime.logger_process import query, read_bytes, read_lines
+from tests.harness.logger_process import query, read_bytes, read_lines
 
 _DAY = datetime(2026, 12, 1, tzinfo=timezone.utc)
 

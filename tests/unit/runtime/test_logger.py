@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from containerd_lite.runtime.kept import logger
 from tests.harness import kernel
+from tests.harness.logger_process import LoggerProcess, read_bytes, read_lines
 from tests.harness.process import wait_until
-from tests.unit.runtime.logger_process import LoggerProcess, read_bytes, read_lines
 
 _RECORD = re.compile(
     rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (stdout|stderr) [FP] [^\n]{,16384}\n"
