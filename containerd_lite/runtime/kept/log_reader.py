@@ -265,7 +265,7 @@ class _Log:
         found = 0
         for place in range(len(self._files) - 1, -1, -1):
             file, tag = self._files[place], b"F"
-            for each in self._read(file):
+            for each in _records(file, self._since):
                 tag = each.tag
                 found += tag == b"F"
             if place == len(self._files) - 1 and tag != b"F":
@@ -283,7 +283,7 @@ class _Log:
         while True:
             # Look before the file is read: nothing is added to a renamed file.
             is_last = len(self._files) == 1 and not self._add_newer()
-            for each in self._read(self._files[0]):
+            for each in _records(self._files[0], self._since):
                 if self._skipped:
                     self._skipped -= each.tag == b"F"
                 else:
@@ -291,18 +291,6 @@ class _Log:
             if is_last:
                 return
             self._files.pop(0).close()
-
-    def _read(self, file: BinaryIO) -> Iterator[_Record]:
-        """Yield the records of a file from its position, without damaged and old records."""
-        while line := file.readline(_MAX_RECORD):
-            if not line.endswith(b"\n") and len(line) < _MAX_RECORD:
-                file.seek(-len(line), os.SEEK_CUR)  # the logger still writes this record
-                return
-            parts = line.removesuffix(b"\n").split(b" ", 3)
-            if len(parts) == 4 and parts[0] >= self._since:
-                each = _Record(*parts)
-                if each.stream in _STREAMS and _TIME.fullmatch(each.time):
-                    yield each
 
     def _add_newer(self) -> bool:
         """Open the files that are newer than the open file. Return whether there are any."""
@@ -339,6 +327,19 @@ class _Log:
     def _open_file(self, number: int) -> BinaryIO:
         name = f"{LOG}.{number}" if number else LOG
         return open_log(os.fsencode(f"{self._folder}/{name}"), os.O_NOFOLLOW)
+
+
+def _records(file: BinaryIO, since: bytes) -> Iterator[_Record]:
+    """Yield the records of a file from its position, without damaged and old records."""
+    while line := file.readline(_MAX_RECORD):
+        if not line.endswith(b"\n") and len(line) < _MAX_RECORD:
+            file.seek(-len(line), os.SEEK_CUR)  # the logger still writes this record
+            return
+        parts = line.removesuffix(b"\n").split(b" ", 3)
+        if len(parts) == 4 and parts[0] >= since:
+            each = _Record(*parts)
+            if each.stream in _STREAMS and _TIME.fullmatch(each.time):
+                yield each
 
 
 def _key(file: BinaryIO) -> tuple[int, int]:
