@@ -30,7 +30,7 @@ from pathlib import Path
 from benchmarks.child import Child
 from benchmarks.images_bench import COMPILED, FRESH, OURS, Bench
 from benchmarks.measure import Result, Run, Sample, cpu_seconds, measure, report, say_goal
-from containerd_lite import Client
+from containerd_lite import Client, NullIO
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.generations import GENERATIONS
@@ -102,7 +102,8 @@ def _run(place: Place) -> dict[str, Run]:
 def _exec(place: Place) -> dict[str, Run]:
     """Run one more process in a running container."""
     id = f"busy-{next(place.numbers)}"
-    place.bench.client.run(place.ref, ["sleep", "100000"], detach=True, id=id)
+    sleep = ["sleep", "100000"]
+    place.bench.client.run(place.ref, sleep, detach=True, id=id, streams=NullIO())
 
     def theirs() -> list[str]:
         exec_id = f"theirs-{next(place.numbers)}"

@@ -326,7 +326,7 @@ def test_ports(field: str) -> None:
             PortMapping(**given)
 
 
-@pytest.mark.parametrize("command", ["pull", "images", "run", "exec", "doctor", "version"])
+@pytest.mark.parametrize("command", ["pull", "images", "run", "exec", "logs", "doctor", "version"])
 def test_options_of_the_command_line(command: str) -> None:
     parser = _CommandParser()
     parser.command = command

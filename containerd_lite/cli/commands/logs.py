@@ -9,9 +9,8 @@ from datetime import datetime, timezone
 from ...lazy import lazy_pattern
 from ..output import client_of
 
-_AGO = lazy_pattern(
-    r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", 256
-)  # re.ASCII
+#: Days, hours, minutes and seconds ago.
+_AGO = lazy_pattern(r"(?=.)(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s?)?")
 _UNITS = (86400, 3600, 60, 1)
 #: The longest time ago, in seconds: 31 years.
 _LONGEST = 1e9

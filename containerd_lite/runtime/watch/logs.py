@@ -35,7 +35,8 @@ def log_path(uri: str) -> bytes:
         goes_elsewhere = f"the output goes to {uri!r}, not to a log file"
         raise FailedPrecondition(
             "the container has no log" if is_discarded else goes_elsewhere,
-            remedy="Start the task with streams=LogFile(path), or read the output of its logger",
+            remedy="Start the container with run(detach=True), or its task with "
+            "streams=LogFile(path); or read the output of its own logger",
         )
     return unquote_to_bytes(parts.path)
 

@@ -85,6 +85,19 @@ def test_damage(tmp_path: Path) -> None:
     assert [line.data for line in read_lines(tmp_path)] == [b"one", b"two"]
 
 
+def test_a_record_that_is_half_written_is_read_later(tmp_path: Path) -> None:
+    record = stamp(1) + b" stdout F one\n"
+    parts = [record[:7], record[7:40], record[40:]]
+
+    def runs() -> bool:
+        with (tmp_path / logger.LOG).open("ab") as file:
+            file.write(parts.pop(0))
+        return bool(parts)
+
+    (tmp_path / logger.LOG).touch()
+    assert list(read_kept_log(str(tmp_path), query(), follow=runs, timeout=None)) == [b"one\n"]
+
+
 def test_a_long_line_takes_bounded_memory(tmp_path: Path) -> None:
     piece = "x" * logger.MAX_TEXT
     write(tmp_path, *(f"1 stdout P {piece}" for _ in range(65)), "2 stdout F end")

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_records_have_all_bytes(pieces: list[bytes | int]) -> None:
     """Whatever the lines, and wherever reads cut them."""
     stream, found, sizes, written = logger.Stream(b"stderr"), b"", 0, b""
     for piece in pieces:
-        data = piece if isinstance(piece, bytes) else b"x" * piece
+        data = piece if isinstance(piece, bytes) else b"x" * piece + b"\n" * (piece % 2)
         records, size = stream.records(data)
         written, found, sizes = written + data, found + records, sizes + size
         assert len(stream.rest) <= logger.MAX_TEXT
@@ -53,6 +54,7 @@ def test_the_records_have_all_bytes(pieces: list[bytes | int]) -> None:
     assert text == written
 
 
+@pytest.mark.interpreter
 def test_both_streams_in_the_format_of_the_cri(folder: Path) -> None:
     with LoggerProcess(folder) as process:
         os.write(process.stdout, b"one\ntwo\n")
@@ -69,6 +71,23 @@ def test_both_streams_in_the_format_of_the_cri(folder: Path) -> None:
         ("stdout", b"one"), ("stdout", b"two"), ("stderr", b"oops!"),
     ]  # fmt: skip
     assert (folder / logger.LOG).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_sees_unfinished_lines_beside_a_flood(folder: Path) -> None:
+    is_seen = threading.Event()
+
+    def flood() -> None:
+        while not is_seen.is_set():
+            write_all(process.stdout, b"x" * 99 + b"\n")
+
+    with LoggerProcess(folder) as process:
+        writer = threading.Thread(target=flood)
+        writer.start()
+        os.write(process.stderr, b"unfinished")
+        found = read_bytes(folder)
+        is_seen.set()
+        writer.join(10)
+    assert b"unfinished" in found
 
 
 def test_a_terminal_has_one_stream(folder: Path) -> None:
