@@ -349,11 +349,12 @@ class ContainerVerbs(ABC):
 
         - If this package is in a folder, a process of this package writes the log, with the time
           of each line. It has five files of up to 10 MiB; the oldest output is dropped. The
-          process takes about 8 MiB of memory, and ends with the container's.
-        - If this package is in an archive, the daemon's shim writes a plain file, whose size has
-          no limit. A process with a terminal then has no log.
-        - If the daemon does not see the files of this process, or the runtime is not runc, the
-          output is discarded.
+          process takes about 10 MiB of memory, and ends with the container's.
+        - If this package is in an archive, or the daemon does not see its folder, the daemon's
+          shim writes a plain file, whose size has no limit. A process with a terminal then has
+          no log.
+        - If the daemon sees none of the files of this process, because one of them is in another
+          container or on another machine, or if the runtime is not runc, the output is discarded.
 
         The log is in the folder ``logs_dir`` of the client, and the label ``containerd-lite.log``
         has its path.

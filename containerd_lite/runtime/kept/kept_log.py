@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import socket
 import stat
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +19,7 @@ from ...undo import Undo
 from ..io.base import StreamedProcess
 from ..io.elsewhere import BinaryLogger, LogFile, NullIO
 from . import logger
+from .daemon_process import daemon_process
 
 _LOGGER = logging.getLogger(__package__.rpartition(".")[0])
 
@@ -39,7 +38,6 @@ _NAMES = (
 _RUN_TEXT = "-ISc"
 #: Names of Python's programs. A program that contains Python, such as uwsgi, has another name.
 _PYTHON = lazy_pattern(r"(python|pypy)[0-9.]*t?")
-_CONNECT_TIMEOUT = 5
 
 
 class KeptLog(NullIO):
@@ -56,9 +54,8 @@ class KeptLog(NullIO):
     def __init__(self, folder: str, *, terminal: bool = False) -> None:
         super().__init__()
         self.folder = folder
-        # Another process, which has used a package in an archive, may have made a plain file.
-        has_file = os.path.exists(f"{folder}/{PLAIN}")
-        self._logger = None if has_file else _logger(folder, terminal=terminal)
+        is_plain = os.path.exists(f"{folder}/{PLAIN}")  # see ``new_log``
+        self._logger = None if is_plain else _logger(folder, terminal=terminal)
         self.stdio = self._logger or _plain(folder, terminal=terminal)
 
     def start(self, process: StreamedProcess) -> None:
@@ -84,20 +81,30 @@ def new_log(address: str, root: str | None, namespace: str, id: str) -> str | No
         id: The container's id. Neither may be usable as a path.
 
     Returns:
-        The folder, which no other container has had. ``None`` if the daemon may see other files
-        than this process, so that this process could not read the log.
+        The folder, which no other container has had. If the daemon cannot start the logger, it has
+        a plain file. ``None`` if the daemon may see other files than this process, so that this
+        process could not read the log.
 
     Raises:
         ContainerdError: The folder cannot be made.
     """
-    peer = _peer(address)
-    if peer is None:
+    daemon = daemon_process(address)
+    if daemon is None or not daemon.can_write() or not daemon.sees("/"):
         return None
     folder = _make_folder(root, namespace, id)
-    if _sees(*peer, folder):
-        return folder
-    remove_log(folder)
-    return None
+    with Undo(lambda: remove_log(folder)):
+        if not daemon.sees(folder):
+            remove_log(folder)
+            return None
+        program = _program()
+        if program is None or not all(map(daemon.sees, _places(*program))):
+            os.close(os.open(f"{folder}/{PLAIN}", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return folder
+
+
+def _places(python: str, folder: str) -> tuple[str, ...]:
+    """Return the paths that a process must see to start the logger."""
+    return os.path.dirname(python), os.path.realpath(python), folder
 
 
 def is_log_of(uri: str, folder: str) -> bool:
@@ -129,15 +136,23 @@ def remove_log(folder: str) -> None:
         os.close(place)
 
 
-def _logger(folder: str, *, terminal: bool) -> Stdio | None:
-    """Return the streams that make the shim start the logger; ``None`` if it cannot run."""
-    spec, python = logger.__spec__, sys.executable
+def _program() -> tuple[str, str] | None:
+    """Return Python, and the folder of the logger's file. ``None`` without such a program."""
+    spec, python = logger.__spec__, sys.executable or ""
     source = spec.origin if spec is not None else None
-    if not source or not os.path.isfile(source) or not os.path.isabs(python or ""):
+    if not source or not os.path.isfile(source):
         return None  # the package is in an archive
-    if not _PYTHON.fullmatch(os.path.basename(python)):
+    if not os.path.isabs(python) or not _PYTHON.fullmatch(os.path.basename(python)):
         return None
-    place = os.path.dirname(os.path.abspath(source))
+    return python, os.path.dirname(os.path.abspath(source))
+
+
+def _logger(folder: str, *, terminal: bool) -> Stdio | None:
+    """Return the streams that make the shim start the logger; ``None`` without a program."""
+    program = _program()
+    if program is None:
+        return None
+    python, place = program
     text = (
         f"import sys; sys.path.append({place!a}); from logger import main; "
         f"main({folder!a}, has_stderr={not terminal})"
@@ -148,41 +163,6 @@ def _logger(folder: str, *, terminal: bool) -> Stdio | None:
 def _plain(folder: str, *, terminal: bool) -> Stdio:
     """Return the streams that make the shim write a plain file, which no terminal can have."""
     return NULL_STDIO if terminal else LogFile(f"{folder}/{PLAIN}").stdio
-
-
-def _peer(address: str) -> tuple[int, int] | None:
-    """Return the pid and the uid of the process that listens on a Unix socket.
-
-    The pid is 0 if this process cannot see the other process.
-    """
-    scheme, _, path = address.partition(":")
-    if not scheme.startswith("unix"):
-        return None
-    path = f"\0{path}" if scheme == "unix-abstract" else path.removeprefix("//")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        timeout = struct.pack("@ll", _CONNECT_TIMEOUT, 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        try:
-            sock.connect(path)
-        except OSError:
-            return None  # the next request raises the error
-        size = struct.calcsize("3i")
-        pid, uid, _ = struct.unpack(
-            "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        )
-    return pid, uid
-
-
-def _sees(pid: int, uid: int, folder: str) -> bool:
-    """Return whether another process sees the same folder, and can write to it."""
-    if not pid or uid not in (0, os.geteuid()):
-        return False
-    try:
-        return os.path.samefile(f"/proc/{pid}/root/{folder}", folder)
-    except PermissionError:
-        return True  # the daemon is root, and this user may use its socket
-    except OSError:
-        return False
 
 
 def _make_folder(root: str | None, namespace: str, id: str) -> str:

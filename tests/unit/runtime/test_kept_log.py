@@ -53,8 +53,7 @@ _LISTENER = """
 import os, socket, sys
 with socket.socket(socket.AF_UNIX) as listener:
     listener.bind(sys.argv[1])
-    if len(sys.argv) > 2:
-        os.setuid(int(sys.argv[2]))
+    exec(sys.argv[2])
     listener.listen()
     print(flush=True)
     sys.stdin.read()
@@ -62,10 +61,10 @@ with socket.socket(socket.AF_UNIX) as listener:
 
 
 @contextmanager
-def other_daemon(folder: Path, *arguments: str, before: str = "") -> Iterator[str]:
-    """The address of a process that listens, as a user, after a command of the shell."""
-    python = [sys.executable, "-c", _LISTENER, str(folder / "other"), *arguments]
-    argv = ["unshare", "-m", "sh", "-c", f'{before or ":"} && exec "$@"', "sh", *python]
+def other_daemon(folder: Path, code: str = "", *, mount: str = "true") -> Iterator[str]:
+    """The address of a process that listens after a command of the shell, and after code."""
+    python = [sys.executable, "-c", _LISTENER, str(folder / "other"), code]
+    argv = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh", *python]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read(1) == b"\n"
@@ -84,9 +83,23 @@ def test_no_log_where_the_daemon_sees_other_files(tmp_path: Path) -> None:
     """Such as one whose socket is mounted into a container, in which the client runs."""
     root = tmp_path / "logs"
     root.mkdir()
-    with other_daemon(tmp_path, before=f"mount -t tmpfs none {root}") as address:
+    with other_daemon(tmp_path, mount=f"mount -t tmpfs none {root}") as address:
         assert new_log(address, str(root), "ns", "c1") is None
     assert os.listdir(root / "ns") == []
+    (tmp_path / "other").unlink()
+    with other_daemon(tmp_path, f"os.chroot({str(root)!r})") as address:
+        assert new_log(address, "/dev/null/unused", "ns", "c1") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other mounts and users")
+def test_a_plain_file_where_the_daemon_sees_no_logger(tmp_path: Path) -> None:
+    """Such as a service of systemd that may not see the homes of users."""
+    package = os.path.dirname(logger.__spec__.origin or "")
+    with other_daemon(tmp_path, mount=f"mount -t tmpfs none {package}") as address:
+        folder = new_log(address, str(tmp_path / "logs"), "ns", "c1")
+    assert folder is not None
+    assert KeptLog(folder).stdio.stdout == f"file://{folder}/output.log"
+    assert os.stat(f"{folder}/output.log").st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has other mounts and users")
@@ -94,7 +107,7 @@ def test_no_log_where_the_daemon_cannot_write(tmp_path: Path) -> None:
     with other_daemon(tmp_path) as address:
         assert new_log(address, str(tmp_path / "logs"), "ns", "c1") is not None
     (tmp_path / "other").unlink()
-    with other_daemon(tmp_path, "65534") as address:
+    with other_daemon(tmp_path, "os.setuid(65534)") as address:
         assert new_log(address, str(tmp_path / "logs"), "ns", "c1") is None
 
 
