@@ -8,7 +8,8 @@ Prints tables with goals, and rows of TSV on stderr. In a table, ``ours/peer`` b
 the library is faster than this row.
 
 ``run`` creates, runs and deletes a container. ``exec`` runs one more process in a running
-container. ``crowd`` runs eight containers at once. containerd_lite takes part twice: as a library
+container. ``crowd`` runs eight containers at once. ``detach`` starts a container whose log is kept,
+and one whose output is discarded. containerd_lite takes part twice: as a library
 in a process that runs already, as in a program that imports it, and as our command line in a new
 process each time. The peer is the program ctr. All of them print or return the container's output.
 """
@@ -19,6 +20,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +29,8 @@ from pathlib import Path
 
 from benchmarks.child import Child
 from benchmarks.images_bench import COMPILED, FRESH, OURS, Bench
-from benchmarks.measure import Run, Sample, measure, report, say_goal
-from containerd_lite import Client
+from benchmarks.measure import Result, Run, Sample, cpu_seconds, measure, report, say_goal
+from containerd_lite import Client, NullIO
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.generations import GENERATIONS
@@ -42,6 +44,7 @@ _GOALS = {
     "run": {OURS: 0.7, FRESH: 1.6},
     "exec": {OURS: 0.7, FRESH: 2.3},
     "crowd": {OURS: 0.9},
+    "detach": {OURS: 1.2},
 }
 
 
@@ -99,7 +102,8 @@ def _run(place: Place) -> dict[str, Run]:
 def _exec(place: Place) -> dict[str, Run]:
     """Run one more process in a running container."""
     id = f"busy-{next(place.numbers)}"
-    place.bench.client.run(place.ref, ["sleep", "100000"], detach=True, id=id)
+    sleep = ["sleep", "100000"]
+    place.bench.client.run(place.ref, sleep, detach=True, id=id, streams=NullIO())
 
     def theirs() -> list[str]:
         exec_id = f"theirs-{next(place.numbers)}"
@@ -127,7 +131,27 @@ def _crowd(place: Place) -> dict[str, Run]:
     return {OURS: ours, f"{_AT_ONCE} x ctr run --rm": theirs}
 
 
-WORKLOADS = {"run": _run, "exec": _exec, "crowd": _crowd}
+def _detach(place: Place) -> dict[str, Run]:
+    """Start a detached container."""
+    numbers = place.numbers
+
+    def theirs() -> Result:
+        id = f"theirs-{next(numbers)}"
+        begin, cpu = time.perf_counter(), cpu_seconds()
+        argv = place.ctr("run", "-d", "--null-io", place.ref, id, "sleep", "1000")
+        subprocess.run(argv, check=True, capture_output=True)
+        found = Result(1, time.perf_counter() - begin, cpu_seconds() - cpu)
+        place.bench.client.load_container(id).delete(force=True)
+        return found
+
+    return {
+        OURS: place.ours("detach", place.ref, "a log"),
+        "without a log": place.ours("detach", place.ref, ""),
+        "ctr run -d --null-io": theirs,
+    }
+
+
+WORKLOADS = {"run": _run, "exec": _exec, "crowd": _crowd, "detach": _detach}
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.measure import Run
-from containerd_lite import Client
+from benchmarks.measure import Result, Run, cpu_seconds
+from containerd_lite import Client, NullIO
 from containerd_lite.images.image import Image
 
 
@@ -40,6 +41,24 @@ def run_many(address: str, namespace: str, ref: str, number: str) -> Run:
         _check_output(client.run(image, ["echo", "hello"]).stdout)
 
     return _repeat(pool, run_container, int(number))
+
+
+def detach(address: str, namespace: str, ref: str, keeps: str) -> Run:
+    """Start a detached container. ``keeps`` is empty if its log is not kept.
+
+    Only the start counts. The container is deleted afterwards.
+    """
+    client, image = _client(address, namespace, ref)
+
+    def once() -> Result:
+        begin, cpu = time.perf_counter(), cpu_seconds()
+        streams = None if keeps else NullIO()
+        container = client.run(image, ["sleep", "1000"], detach=True, streams=streams)
+        found = Result(1, time.perf_counter() - begin, cpu_seconds() - cpu)
+        container.delete(force=True)
+        return found
+
+    return once
 
 
 def exec(address: str, namespace: str, id: str) -> Run:

@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks.images_bench import COMPILED
 from benchmarks.measure import Run, Sample, measure, report, say_goal
 from benchmarks.runtime import Place, once, place
+from containerd_lite import NullIO
 from tests.harness.generations import GENERATIONS, NEWEST, OLDEST
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +95,7 @@ def contenders(where: Place, package: Installed, stack: ExitStack) -> dict[str, 
     """Return all contenders. ``stack`` ends the processes that stay between rounds."""
     client, ref = where.bench.client, where.ref
     busy = f"busy-{next(where.numbers)}"
-    client.run(ref, ["sleep", "100000"], detach=True, id=busy)
+    client.run(ref, ["sleep", "100000"], detach=True, id=busy, streams=NullIO())
     layout = stack.enter_context(tempfile.TemporaryDirectory())
     subprocess.run(package.python(_PULL_SCRIPT, layout, ref), check=True)
 

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .runtime.io import LogFile as LogFile
     from .runtime.io import NullIO as NullIO
     from .runtime.io import Terminal as Terminal
+    from .runtime.kept.log_reader import LogLine as LogLine
     from .runtime.network import Network as Network
     from .runtime.network import PortMapping as PortMapping
     from .runtime.popen import Running as Running
@@ -137,6 +138,7 @@ __all__ = [
     "InvalidArgument",
     "Layout",
     "LogFile",
+    "LogLine",
     "Network",
     "NoMatchingPlatform",
     "NotFound",
@@ -210,6 +212,7 @@ __getattr__, __dir__ = lazy_names(
             "NullIO",
             "Terminal",
         ],
+        "runtime.kept.log_reader": ["LogLine"],
         "runtime.network": ["Network", "PortMapping"],
         "runtime.popen": ["Running"],
         "runtime.run": ["CompletedContainer", "CompletedProcess"],

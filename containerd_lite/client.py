@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from . import debug, images, limits, runtime, store
-from .arguments import check_types
+from .arguments import check_types, path
 from .errors import InvalidArgument
 from .images.base import new_host_cache
 from .images.verbs import ImageVerbs
@@ -39,6 +39,7 @@ class _Options:
     runtime: str | None
     tls: TLS | Literal[False] | None
     policy: Policy | None
+    logs_dir: str | None
 
 
 class Client(Services, ImageVerbs, ContainerVerbs):
@@ -67,6 +68,10 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         policy: The policy that images must meet before they get a name in the store, or the path of
             its file. A call can pass a further policy; images must then meet both. Default: all
             images are accepted.
+        logs_dir: The folder for the logs of detached containers; see ``run``. Default:
+            ``$CONTAINERD_LITE_LOGS``, else ``/var/log/containerd-lite`` for root, else
+            ``containerd-lite/logs`` in ``$XDG_STATE_HOME`` (``~/.local/state``). If the default
+            cannot be made, a folder in ``$TMPDIR``.
         channel: An open channel to use instead of ``address`` and ``tls``. The caller must close
             this channel.
 
@@ -87,6 +92,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         runtime: str | None = None,
         tls: TLS | Literal[False] | None = None,
         policy: PolicyLike | None = None,
+        logs_dir: str | os.PathLike[str] | None = None,
         channel: Channel | None = None,
     ) -> None:
         debug.read_environment()
@@ -107,6 +113,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             runtime=runtime,
             tls=tls,
             policy=None if policy is None else images.load_policy(policy),
+            logs_dir=None if logs_dir is None else path("logs_dir", logs_dir),
         )
         self._owns_channel, self._is_view = channel is None, False
         self._host_caches = PerProcess(new_host_cache)
@@ -194,7 +201,11 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     @property
     def _runtime(self) -> RuntimeBackend:
         return runtime.RuntimeBackend(
-            self, lambda: self._images, self._operations, self._options.runtime
+            self,
+            lambda: self._images,
+            self._operations,
+            self._options.runtime,
+            logs_dir=self._options.logs_dir,
         )
 
 

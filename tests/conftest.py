@@ -266,6 +266,14 @@ def count(request: pytest.FixtureRequest) -> Count:
     return lambda reduced, full: full if is_full else reduced
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _logs_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the logs of detached containers in a folder of this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERD_LITE_LOGS", str(tmp_path_factory.mktemp("logs")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def _running() -> Iterator[Callable[[str], Daemon | Unavailable]]:
     """A function that returns the daemon of a generation, and starts it once for the session."""

@@ -51,6 +51,7 @@ _COMMANDS = {
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
     "exec": "Run a command in a running container. Exits with the command's exit code.",
+    "logs": "Show the log of a container that run --detach has started.",
     "stats": "Show the CPU, memory, network and disk usage of running containers.",
     "doctor": "Check the daemon, and show what is missing and how to fix it. "
     "Exits with 1 if something necessary is missing.",

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .container import list_containers as list_containers
     from .container import load_container as load_container
     from .creation import create_container as create_container
+    from .creation import detached_streams as detached_streams
     from .creation import restore_container as restore_container
-    from .io import NullIO as NullIO
+    from .io.base import closing_on_failure as closing_on_failure
+    from .kept.log_reader import LogLine as LogLine
     from .popen import Running as Running
     from .popen import open_pipes as open_pipes
     from .run import Capturing as Capturing
@@ -39,8 +41,9 @@ __getattr__, __dir__ = lazy_names(
     {
         "runtime_backend": ["RuntimeBackend"],
         "container": ["Container", "DetachedContainer", "list_containers", "load_container"],
-        "creation": ["create_container", "restore_container"],
-        "io": ["NullIO"],
+        "creation": ["create_container", "detached_streams", "restore_container"],
+        "io.base": ["closing_on_failure"],
+        "kept.log_reader": ["LogLine"],
         "popen": ["Running", "open_pipes"],
         "run": ["Capturing", "CompletedContainer", "CompletedProcess"],
         "sandbox": ["Sandbox", "create_sandbox", "load_sandbox"],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from .. import limits
 from ..arguments import check_types
-from ..errors import NotFound
+from ..errors import FailedPrecondition, NotFound
 from ..undo import Undo, end_block
-from . import watch
+from . import kept, watch
+from .labels import LOG
 from .option_methods import with_option_help
 from .popen import Running, attach_pipes, open_pipes
 from .process import Process
@@ -22,12 +23,15 @@ from .task import Task
 from .task_verbs import TaskVerbs
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from typing_extensions import Self, Unpack
 
     from ..images.image import Image
     from .io.base import ProcessStreams
     from .io.sinks import Target
     from .io.streams import Source
+    from .kept.log_reader import LogLine
     from .runtime_backend import RuntimeBackend
     from .spec.options import ExecOptions, ProcessOptions
 
@@ -230,33 +234,78 @@ class Container(TaskVerbs):
             undo.add(Process(self.backend.tasks, self.id, name).delete_quietly)
         return Running(self.task().exec(args, streams, id=name, **options), self)
 
+    @overload
     def logs(
-        self, *, tail: int | None = None, follow: bool = False, timeout: float | None = None
-    ) -> Iterator[bytes]:
-        """Read the log file of the task; see ``runtime.io.LogFile``.
+        self,
+        *,
+        lines: Literal[True],
+        timestamps: bool = False,
+        since: datetime | float | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[LogLine]: ...
 
-        If the container has no task, read the log file to which restarted tasks write.
+    @overload
+    def logs(
+        self,
+        *,
+        lines: Literal[False] = False,
+        timestamps: bool = False,
+        since: datetime | float | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[bytes]: ...
+
+    def logs(
+        self,
+        *,
+        lines: bool = False,
+        timestamps: bool = False,
+        since: datetime | float | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[bytes | LogLine]:
+        """Read the log of a container that ``Client.run`` has detached, or the task's log file.
+
+        A log file is what ``LogFile`` names. If the container has no task, read the log file to
+        which restarted tasks write.
 
         Args:
+            lines: Whether to return an object for each line, which has its stream and time. A line
+                longer than 1 MiB comes in pieces.
+            timestamps: Whether each line of the bytes begins with the time when it ended, in UTC
+                (RFC 3339), and a space. With ``lines``, the log must have times.
+            since: Read only what was written since then: a ``datetime`` with a time zone, or how
+                many seconds ago. Default: no limit.
             tail: How many lines at the end of the existing log to return. Default: the whole log.
             follow: Whether to wait for more output until the task ends.
             timeout: Seconds after which the iterator ends, even if the task still runs. 0 means: do
                 not wait for more output. Default: no limit.
 
         Returns:
-            An iterator over the bytes of the log, in pieces.
+            An iterator over the bytes of the log, in pieces, or over its lines.
 
         Raises:
-            FailedPrecondition: The output does not go to a log file, or the log is not a regular
-                file.
-            InvalidArgument: ``tail`` or ``timeout`` is negative or not a number.
-            NotFound: The log file does not exist on this machine. The iterator raises this error.
-            PermissionDenied: This user has no permission to read the log file. The iterator raises
+            FailedPrecondition: The output goes elsewhere or is discarded, or the log is a plain
+                file, which cannot do what ``timestamps`` or ``since`` ask for.
+            InvalidArgument: ``since``, ``tail`` or ``timeout`` is negative or of the wrong type, or
+                ``since`` has no time zone.
+            NotFound: The log does not exist on this machine. The iterator raises this error.
+            PermissionDenied: This user has no permission to read the log. The iterator raises
                 this error.
         """
-        tail = limits.count("tail", tail, 0)
+        query = kept.LogQuery(
+            lines=lines,
+            timestamps=timestamps,
+            since=kept.since_of(since),
+            tail=limits.count("tail", tail, 0),
+        )
         timeout = limits.seconds("timeout", timeout, may_be_zero=True)
-        uri, task = self.labels.get(LOG_URI, ""), None
+        folder, task = self.labels.get(LOG, ""), None
+        uri = self.labels.get(LOG_URI) or kept.last_uri(folder)
         with suppress(NotFound):
             task = self.task()
             uri = task.status().stdio.stdout
@@ -264,10 +313,19 @@ class Container(TaskVerbs):
         def is_running() -> bool:
             return task is not None and task.poll() is None
 
-        path = watch.log_path(uri)
-        return watch.read_log(
-            path, tail=tail, follow=is_running if follow else None, timeout=timeout
-        )
+        waits = is_running if follow else None
+        if folder and kept.is_log_of(uri, folder):
+            until_end = self._has_terminal() and (follow or not is_running())
+            return kept.read_kept_log(
+                folder, query, follow=waits, timeout=timeout, until_end=until_end
+            )
+        if timestamps or query.since:
+            raise FailedPrecondition(
+                f"container {self.id} has no log with times: only the logger of a container that "
+                "run(detach=True) has started without streams= writes times",
+                remedy="Leave out timestamps= and since=, or start the container in this way",
+            )
+        return kept.read_plain_log(watch.log_path(uri), query, follow=waits, timeout=timeout)
 
 
 class DetachedContainer(Container):

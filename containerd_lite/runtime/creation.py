@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..arguments import check_types
 from ..debug import LoggedStep
@@ -13,17 +13,22 @@ from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.image import Image
 from ..services._types import runtime_spec
 from ..services.containers import ContainerRecord
+from ..services.tasks import Stdio
 from ..undo import Undo
+from . import kept, users
 from . import network as networks
-from . import users
 from .container import Container
-from .labels import STOP_SIGNAL, is_reserved
+from .io import NullIO, SameTargets
+from .labels import LOG, STOP_SIGNAL, is_reserved
 from .record import check_id, runtime_options_of
 from .restart import check_monitor, restart_labels
 from .rootfs import Rootfs, set_rootfs
 from .runtime_backend import RuntimeBackend
 from .spec.options import ContainerOptions
 from .spec.specs import make_spec
+
+if TYPE_CHECKING:
+    from .io.base import ProcessStreams
 
 _LOGGER = logging.getLogger(__package__)
 #: The options that concern networks, beside ``network``.
@@ -55,6 +60,41 @@ def create_container(
         found = None if image is None else backend.image(image)
         options["runtime"] = options.get("runtime") or backend.runtime
         return _create(backend, id, found, args, options=options, plan=plan)
+
+
+def detached_streams(
+    backend: RuntimeBackend,
+    id: str,
+    streams: ProcessStreams | None,
+    options: ContainerOptions,
+    undo: Undo,
+) -> ProcessStreams:
+    """Return the streams of a detached container; see ``Client.run``.
+
+    Args:
+        backend: The services and the images.
+        id: The id of the container.
+        streams: The streams that the caller has chosen, or ``None`` to keep the log.
+        options: The options of the container. This function adds the label of the log, and the
+            place to which the output of restarted tasks goes.
+        undo: The call that removes a new log is added.
+    """
+    check_types(options)
+    restart_log = options.get("restart_log") or ""
+    terminal = bool(options.get("terminal"))
+    if streams is None and "://" in restart_log:
+        streams = SameTargets(Stdio("", restart_log, restart_log, terminal))
+    elif streams is None:
+        runtime = options["runtime"] = options.get("runtime") or backend.runtime
+        folder = backend.new_log(runtime, check_id(id))
+        if folder is None:
+            return NullIO()
+        undo.add(lambda: kept.remove_log(folder))
+        streams = kept.KeptLog(folder, terminal=terminal)
+        options["labels"] = {**(options.get("labels") or {}), LOG: folder}
+    if options.get("restart") and not restart_log and "://" in streams.stdio.stdout:
+        options["restart_log"] = streams.stdio.stdout
+    return streams
 
 
 def _create(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: A label: the image's stop signal, which asks the container's first process to end.
 STOP_SIGNAL = "io.containerd.image.config.stop-signal"
+#: A label: the folder of the log of a detached container.
+LOG = "containerd-lite.log"
 #: An extension: the networks to which the container is connected.
 NETWORKS = "containerd-lite.networks"
 #: An extension: the networks to which a new task of the container must be connected.

@@ -16,8 +16,8 @@ from ..printable import printable, quoted
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
-from . import network, users
-from .labels import NETWORKS, WANTED_NETWORKS
+from . import kept, network, users
+from .labels import LOG, NETWORKS, WANTED_NETWORKS
 from .restart import check_monitor, restart_labels
 from .runtime_backend import RuntimeBackend
 
@@ -315,7 +315,7 @@ class StoredContainer:
     # ---- the end of the container ----------------------------------------------------------
 
     def remove(self, *, snapshot: bool = True) -> None:
-        """Remove the snapshot of the root filesystem, and delete the container's record.
+        """Remove the snapshot of the root filesystem and the log, and delete the record.
 
         Call this method only after the task has been deleted. Unlike ``Container.delete``, this
         method does not check whether there is a task. It also does not disconnect the container
@@ -334,6 +334,8 @@ class StoredContainer:
             with suppress(InvalidArgument):  # another program may have changed the extension
                 if files := self.network_files():
                     files.remove()
+            if LOG in self.labels:
+                kept.remove_log(self.labels[LOG])
             self.backend.containers.delete(self.id)
 
     def __eq__(self, other: object) -> bool:

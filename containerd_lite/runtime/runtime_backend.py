@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import images
 from ..operation import operation
-from . import io
+from . import io, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ class RuntimeBackend:
         new_images: A function that returns the backend of the image methods.
         operations: The client's running operations.
         runtime: The name of the client's default runtime. Default: the default of the namespace.
+        logs_dir: The folder for the logs of detached containers. Default: a folder of this user.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class RuntimeBackend:
         new_images: Callable[[], ImageBackend],
         operations: PerProcess[Operations],
         runtime: str | None = None,
+        logs_dir: str | None = None,
     ) -> None:
         self._services = services
+        self._logs_dir = logs_dir
         self._runtime = runtime
         self._new_images = new_images
         self._operations = operations
@@ -113,6 +116,17 @@ class RuntimeBackend:
         """
         if runtime.startswith(_RUNC):
             io.check_log_uris(self.introspection, *targets)
+
+    def new_log(self, runtime: str, id: str) -> str | None:
+        """Make the folder of a container's log; see ``kept.new_log``.
+
+        The shims of other runtimes than runc may not support log URIs, so their containers have no
+        log.
+        """
+        address, namespace = self.containers.identity
+        if not runtime.startswith(_RUNC):
+            return None
+        return kept.new_log(address, self._logs_dir, namespace, id)
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
         """Return the snapshots service of a snapshotter. Default: the default snapshotter."""

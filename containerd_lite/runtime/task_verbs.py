@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -16,10 +17,10 @@ from ..records import replace
 from ..services._types import AnyValue, Mount
 from ..services.tasks import Exit, ProcessStatus
 from ..undo import Undo
-from . import network
+from . import kept, network
 from .io import SameTargets
 from .io.base import closing_on_failure
-from .labels import WANTED_NETWORKS
+from .labels import LOG, WANTED_NETWORKS
 from .record import StoredContainer, options_of_task
 from .restart import started_labels, stopped_labels
 from .task import Task
@@ -88,7 +89,8 @@ class TaskVerbs(StoredContainer):
 
         Args:
             streams: The streams of the first process. Default: no input. If a stopped task wrote to
-                a log file or a logger, the output goes there again; otherwise it is discarded.
+                a log file or a logger, or the container has a log of its own, the output goes there
+                again; otherwise it is discarded.
 
         Returns:
             The task.
@@ -110,7 +112,7 @@ class TaskVerbs(StoredContainer):
                 Task(self, status.pid).delete()
                 if streams is None and "://" in status.stdio.stdout:
                     streams = SameTargets(status.stdio)
-            task = self.new_task(streams)
+            task = self.new_task(self._own_log() if streams is None else streams)
         else:
             task = Task(self, status.pid)
             if status.state != "created":
@@ -119,6 +121,13 @@ class TaskVerbs(StoredContainer):
             task.start()
             self.set_labels({**started_label(task.pid), **started_labels(self.labels)})
         return task
+
+    def _own_log(self) -> ProcessStreams | None:
+        """Return streams that go to the log of a container that ``Client.run`` has detached."""
+        folder = self.labels.get(LOG)
+        if not folder or not os.path.isdir(folder):
+            return None
+        return kept.KeptLog(folder, terminal=self._has_terminal())
 
     def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit | None:
         """Stop the container: send a signal, and kill the processes if the signal does not help.
@@ -339,14 +348,17 @@ class TaskVerbs(StoredContainer):
 
         Without this check, the shim would fail with an unclear error about a console socket.
         """
-        process = self.known_spec().get("process")
-        spec_has_terminal = isinstance(process, dict) and bool(process.get("terminal"))
+        spec_has_terminal = self._has_terminal()
         if spec_has_terminal != streams_have_terminal:
             raise InvalidArgument(
                 f"the spec of container {self.id} has {'a' if spec_has_terminal else 'no'} terminal"
                 f", but its streams have {'a' if streams_have_terminal else 'no'} terminal",
                 remedy="Give terminal=True to both new_container and Streams, or to neither",
             )
+
+    def _has_terminal(self) -> bool:
+        process = self.known_spec().get("process")
+        return isinstance(process, dict) and bool(process.get("terminal"))
 
     def _connect_networks(self, pid: int) -> None:
         """Connect the container to the networks that its record names."""

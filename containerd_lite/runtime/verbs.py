@@ -255,15 +255,18 @@ class ContainerVerbs(ABC):
         undo: Undo,
         image: Image | str,
         args: Sequence[str] | None,
-        streams: ProcessStreams,
+        streams: ProcessStreams | None,
         *,
         id: str | None,
         remove: bool,
         pull: WhenToPull,
         policy: PolicyLike | None,
+        detach: bool = False,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
         """Create a container and its task, without starting the task. Pull the image before.
+
+        If ``detach`` is true and there are no streams, the output goes to a log that is kept.
 
         The call that deletes the container is added to ``undo``. If the id is random, the call is
         added before the container exists. So the container is deleted even if an interrupt arrives
@@ -274,6 +277,8 @@ class ContainerVerbs(ABC):
         if pull != "never" or policy is not None:
             image = self._runtime.needed_image(image, pull, policy, options.get("snapshotter"))
         name = id or f"run-{os.urandom(8).hex()}"
+        if detach or streams is None:
+            streams = package.detached_streams(self._runtime, name, streams, options, undo)
         if not id:
             undo.add(lambda: self.load_container(name).discard())
         if streams.stdio.terminal:
@@ -343,7 +348,20 @@ class ContainerVerbs(ABC):
         - ``capture=False`` sends the output to this Python process's own stdout and stderr.
 
         If ``detach`` is true, this method does not wait for the end of the process, and does not
-        remove the container.
+        remove the container. The output goes to a log, which ``Container.logs`` reads and
+        ``Container.delete`` removes:
+
+        - If this package is in a folder, a process of this package writes the log, with the time
+          of each line. It has five files of up to 10 MiB; the oldest output is dropped. The
+          process takes about 10 MiB of memory, and ends with the container's.
+        - If this package is in an archive, or the daemon does not see its folder, the daemon's
+          shim writes a plain file, whose size has no limit. A process with a terminal then has
+          no log.
+        - If the daemon sees none of the files of this process, because one of them is in another
+          container or on another machine, or if the runtime is not runc, the output is discarded.
+
+        The log is in the folder ``logs_dir`` of the client, and the label ``containerd-lite.log``
+        has its path.
 
         If this method fails, it removes the container, unless the process has started and
         ``remove`` is false.
@@ -360,8 +378,8 @@ class ContainerVerbs(ABC):
             remove: Whether to remove the container after the end of its process. Ignored with
                 ``detach``.
             id: The container's id. Default: a random id.
-            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Requires
-                ``detach``. Default: no input, and the output is discarded.
+            streams: The streams of a detached process, such as ``LogFile``. Requires ``detach``.
+                ``NullIO()`` discards the output. Default: no input, and the log is kept as above.
             pull: When to pull the image. ``"never"``: the image must exist. ``"missing"``: if no
                 image has the name. ``"always"``: before each run. A pull fetches and unpacks the
                 image as ``pull`` does, before the container is created. ``timeout`` does not
@@ -377,11 +395,12 @@ class ContainerVerbs(ABC):
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
             InvalidArgument: An argument cannot be combined with ``detach``, or requires it.
+            FailedPrecondition: The log cannot be written, or the command is not executable.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
-            FailedPrecondition: The command is not executable.
             NotFound: The command does not exist in the container.
+            PermissionDenied: The folder for the log cannot be made.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The image cannot be pulled, or the container cannot be created; see
                 ``pull`` and ``new_container``.
@@ -397,7 +416,7 @@ class ContainerVerbs(ABC):
         if not detach:
             _check_attached(streams, restarts=remove and bool(others.get("restart")))
 
-        def launch(undo: Undo, streams: ProcessStreams) -> Running[Container]:
+        def launch(undo: Undo, streams: ProcessStreams | None) -> Running[Container]:
             return self._launch(
                 undo,
                 image,
@@ -407,12 +426,12 @@ class ContainerVerbs(ABC):
                 remove=remove,
                 pull=pull,
                 policy=policy,
+                detach=detach,
                 **others,
             )
 
         if detach:
-            streams = package.NullIO() if streams is None else streams
-            with Undo(streams.close) as undo:
+            with package.closing_on_failure(streams) as undo:
                 container = launch(undo, streams).start().leave()
                 return package.DetachedContainer(container.backend, container.info)
         capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)

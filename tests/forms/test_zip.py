@@ -75,3 +75,38 @@ def test_the_archive_runs_isolated(
     assert told["inside"] > 100
     blob = tmp_path / "layout" / "blobs" / told["digest"].replace(":", "/")
     assert blob.exists()
+
+
+DETACHED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from containerd_lite import Client
+from containerd_lite.errors import FailedPrecondition
+address, namespace, reference, folder = sys.argv[2:]
+with Client(address, namespace=namespace, logs_dir=folder) as client:
+    client.pull(reference)
+    with client.run(reference, ["echo", "plain"], detach=True) as container:
+        container.wait(20)
+        while not (text := b"".join(container.logs(lines=False))):
+            pass
+        print(text, container.task().status().stdio.stdout)
+        try:
+            container.logs(timestamps=True)
+        except FailedPrecondition as error:
+            print(error)
+"""
+
+
+def test_the_log_of_a_detached_container_is_a_plain_file(
+    archive: Path, daemon: Daemon, busybox: str, tmp_path: Path
+) -> None:
+    """The daemon's shim writes it: Python finds no logger in a folder."""
+    namespace = daemon.new_namespace()
+    argv = [sys.executable, "-I", "-S", "-W", "error", "-c", DETACHED, str(archive)]
+    argv += [daemon.address, namespace, busybox, str(tmp_path / "logs")]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"b'plain\\n' file://{tmp_path}/logs/{namespace}/run-")
+    assert "no log with times" in lines[1]
+    assert list((tmp_path / "logs" / namespace).iterdir()) == []

@@ -79,4 +79,5 @@ class Watch:
             raise AssertionError("left over:\n" + "\n".join(self.found()))
 
     def _left(self) -> list[str]:
-        return self._daemon.leftovers(self._namespace)
+        logs = Path(os.environ.get("CONTAINERD_LITE_LOGS", "/nowhere")) / self._namespace
+        return [*self._daemon.leftovers(self._namespace), *map(str, logs.glob("*"))]

@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.dependencies, pytest.mark.backend]
 LIMITS = {
     "chunk_size", "columns", "connect_timeout", "connections", "expires", "idle", "least_rate",
     "limit", "max_concurrent", "max_concurrent_downloads", "max_concurrent_uploads", "max_message",
-    "max_output", "max_rate", "rows", "stall_timeout", "tail", "timeout", "timeout_secs",
+    "max_output", "max_rate", "rows", "since", "stall_timeout", "tail", "timeout", "timeout_secs",
 }  # fmt: skip
 #: Positions, kinds and the fields of requests. They need only not raise something untyped.
 OTHERS = {
@@ -56,7 +56,8 @@ OTHERS = {
 #: Where 0 means something: not to wait, to take nothing, or to let the other end choose.
 ZERO = {
     "Registry.least_rate", "Channel.stream.timeout", "Channel.unary.timeout",
-    "Capture.limit", "Container.logs.tail", "Container.logs.timeout", "Running.communicate.limit",
+    "Capture.limit", "Container.logs.since", "Container.logs.tail", "Container.logs.timeout",
+    "Running.communicate.limit",
     "Running.communicate.timeout", "Running.finish.timeout", "Running.stop.timeout",
     "Running.wait.timeout", "Sandbox.stop.timeout", "Sandbox.wait.timeout",
     "SandboxController.stop.timeout_secs", "Task.resize.columns", "Task.resize.rows",
@@ -325,7 +326,7 @@ def test_ports(field: str) -> None:
             PortMapping(**given)
 
 
-@pytest.mark.parametrize("command", ["pull", "images", "run", "exec", "doctor", "version"])
+@pytest.mark.parametrize("command", ["pull", "images", "run", "exec", "logs", "doctor", "version"])
 def test_options_of_the_command_line(command: str) -> None:
     parser = _CommandParser()
     parser.command = command

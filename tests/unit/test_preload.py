@@ -61,7 +61,7 @@ WITH_CLIENT = """
 import containerd_lite
 for name in containerd_lite.__all__:
     getattr(containerd_lite, name)
-with Client(sys.argv[1], namespace=sys.argv[2]) as client:
+with Client(sys.argv[1], namespace=sys.argv[2], logs_dir=sys.argv[3]) as client:
     print(client.version().version, client.list_images(), client.containers(), client.server())
     with client.lease():
         print(client.capabilities(), client.content_store.statuses(), client.is_serving())
@@ -112,7 +112,8 @@ def test_a_client(families: tuple[str, ...], daemon: Daemon, open_folder: Path) 
     os.chmod(daemon.socket, 0o666)
     try:
         code = PRELUDE.format(families=families) + WITH_CLIENT
-        assert run(code, f"unix://{place}", daemon.new_namespace()).endswith("done\n")
+        arguments = f"unix://{place}", daemon.new_namespace(), str(open_folder / "logs")
+        assert run(code, *arguments).endswith("done\n")
     finally:
         os.chmod(daemon.socket, mode & 0o777)
 

@@ -61,6 +61,8 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"platform": 5},
             {"runtime": 5},
             {"policy": 5},
+            {"logs_dir": 5},
+            {"logs_dir": b"/x"},
             {"channel": "x"},
         )
     ),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .images import do_pull as do_pull
     from .keys import add_key as add_key
     from .keys import do_key as do_key
+    from .logs import add_logs as add_logs
+    from .logs import do_logs as do_logs
     from .run import add_exec as add_exec
     from .run import add_run as add_run
     from .run import do_exec as do_exec
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "doctor": ["add_doctor", "do_doctor"],
         "images": ["add_images", "add_pull", "do_images", "do_pull"],
         "keys": ["add_key", "do_key"],
+        "logs": ["add_logs", "do_logs"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
         "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],
         "stats": ["add_stats", "do_stats"],

@@ -28,7 +28,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--detach",
         action="store_true",
-        help="print the container's id, and leave the container running",
+        help="print the container's id, and leave the container running; logs shows its output",
     )
     parser.add_argument(
         "--name", dest="id", metavar="ID", help="the container's id (default: random)"
@@ -36,7 +36,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="do not remove the container at the end"
     )
-    parser.add_argument("--log", metavar="PATH", help="file for the output; requires --detach")
+    parser.add_argument(
+        "--log",
+        metavar="PATH",
+        help="plain file for the output; requires --detach (default: the log of the container)",
+    )
     add_process(parser)
     add_container(parser)
     parser.add_argument(

@@ -265,7 +265,8 @@ class ContainerOptions(SpecOptions, total=False):
     #: ``on-failure[:retries]``. Default: no restarts.
     restart: str | None
     #: URI to which the output of restarted tasks goes (``file:///…``, ``binary:///…``). The option
-    #: requires ``restart``. Default: the output is discarded.
+    #: requires ``restart``. A detached container without ``streams`` uses it for its first task,
+    #: too. Default: with ``detach``, where the output of the first task goes; else it is discarded.
     restart_log: str | None
 
 

@@ -14,9 +14,9 @@ from ...services.tasks import NULL_DEVICE
 from ...system import of_system, open_regular
 
 #: Bytes to read at a time.
-_CHUNK = 64 << 10
+CHUNK = 64 << 10
 #: Seconds between reads while following a log.
-_POLL_INTERVAL = 0.1
+POLL_INTERVAL = 0.1
 _NEWLINE = b"\n"
 
 
@@ -35,7 +35,8 @@ def log_path(uri: str) -> bytes:
         goes_elsewhere = f"the output goes to {uri!r}, not to a log file"
         raise FailedPrecondition(
             "the container has no log" if is_discarded else goes_elsewhere,
-            remedy="Start the task with streams=LogFile(path), or read the output of its logger",
+            remedy="Start the container with run(detach=True), or its task with "
+            "streams=LogFile(path); or read the output of its own logger",
         )
     return unquote_to_bytes(parts.path)
 
@@ -59,24 +60,31 @@ def read_log(
         FailedPrecondition: The file is not a regular file.
     """
     deadline = Deadline(timeout)
-    with _open(path) as file:
+    with open_log(path) as file:
         if tail is not None:
             file.seek(_tail_offset(file, tail))
         while True:
             # Call ``follow`` before each read: the file is read once more after the task's end.
             may_grow = follow is not None and follow()
-            while data := file.read(_CHUNK):
+            while data := file.read(CHUNK):
                 yield data
             if not may_grow or deadline.expired:
                 return
             remaining = deadline.remaining()
-            time.sleep(_POLL_INTERVAL if remaining is None else min(_POLL_INTERVAL, remaining))
+            time.sleep(POLL_INTERVAL if remaining is None else min(POLL_INTERVAL, remaining))
 
 
-def _open(path: bytes) -> BinaryIO:
+def open_log(path: bytes, flags: int = 0) -> BinaryIO:
+    """Open a log file; ``flags`` are additional flags for ``os.open``.
+
+    Raises:
+        NotFound: The file does not exist on this machine.
+        PermissionDenied: The file cannot be read.
+        FailedPrecondition: The file is not a regular file.
+    """
     name = os.fsdecode(path)
     try:
-        return open_regular(path)
+        return open_regular(path, flags)
     except FileNotFoundError as error:
         raise NotFound(
             f"log file {name} does not exist",
@@ -98,7 +106,7 @@ def _tail_offset(file: BinaryIO, lines: int) -> int:
         return offset
     remaining, is_last = lines, True
     while offset > 0:
-        size = min(_CHUNK, offset)
+        size = min(CHUNK, offset)
         offset -= size
         file.seek(offset)
         data = file.read(size)

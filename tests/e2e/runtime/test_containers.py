@@ -23,7 +23,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.files import remapped_name
 from containerd_lite.images.image import Image
-from containerd_lite.runtime.io import Streams
+from containerd_lite.runtime.io import NullIO, Streams
 from containerd_lite.services._types import AnyValue
 from containerd_lite.services.containers import ContainerRecord
 from tests.e2e.runtime.conftest import Make
@@ -256,7 +256,7 @@ def test_options_of_a_task_override_those_of_the_container(
 
 def test_streams_and_spec_agree_on_a_terminal(client: Client, image: Image, make: Make) -> None:
     with pytest.raises(InvalidArgument, match="has a terminal, but its streams have no terminal"):
-        client.run(image, ["true"], terminal=True, detach=True)
+        client.run(image, ["true"], terminal=True, detach=True, streams=NullIO())
     with pytest.raises(InvalidArgument, match="has no terminal, but its streams have a terminal"):
         make("true").new_task(Streams(terminal=True))
     with client.popen(image, ["tty"], terminal=True) as running:

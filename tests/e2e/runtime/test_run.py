@@ -26,7 +26,7 @@ from containerd_lite.errors import (
     ResourceExhausted,
 )
 from containerd_lite.images.image import Image
-from containerd_lite.runtime.io import DEVNULL, PIPE, STDOUT, LogFile
+from containerd_lite.runtime.io import DEVNULL, PIPE, STDOUT, LogFile, NullIO
 from containerd_lite.runtime.run import CompletedContainer
 from containerd_lite.runtime.spec.host import cpu_paths
 from tests.harness import images
@@ -216,7 +216,7 @@ def test_detached(client: Client, image: Image, tmp_path: Path) -> None:
     task.delete()
     container.delete()
     assert log.read_bytes() == b"logged\n"
-    silent = client.run(image, ["sleep", "1000"], detach=True)
+    silent = client.run(image, ["sleep", "1000"], detach=True, streams=NullIO())
     silent.task().delete(force=True)
     silent.delete()
     with pytest.raises(InvalidArgument, match="detach=True excludes"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 from containerd_lite.oci.document import Document
 from containerd_lite.oci.spec import mounts, process_object
+from containerd_lite.runtime.kept import logger
+from containerd_lite.runtime.kept.log_reader import _Lines, _records
 from containerd_lite.runtime.network import cni
 from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
@@ -80,10 +83,25 @@ def _mount(options: list[str]) -> object:
 
 
 def _tail(body: bytes) -> object:
-    import io
-
     return _tail_offset(io.BytesIO(body), 1 << 30)
 
+
+def _read_lines(body: bytes) -> None:
+    for _ in _Lines().of(_records(io.BytesIO(body), b"")):
+        pass
+
+
+def _write_records(body: bytes) -> None:
+    stream = logger.Stream(b"stdout")
+    for start in range(0, len(body), 64 << 10):
+        stream.records(body[start : start + (64 << 10)])
+
+
+def _kept_log(name: str, record: bytes) -> Shape:
+    return repeating("kept log", name, _read_lines, record, limit=logger.FILE_SIZE)
+
+
+_NOW = b"2026-12-01T00:00:00.000000000Z"
 
 USERS = [
     _file("users", _users("nobody"), b"a::1:1\n", memory=8),
@@ -150,6 +168,16 @@ OTHERS = [
     repeating("mount", "a line of commas", mounts._split_line, ",", limit=1 << 20, memory=32),
     repeating("mount", "a line of quotes", mounts._split_line, '"",', limit=1 << 20, memory=64),
     repeating("log", "lines", _tail, b"\n", limit=8 << 20),
+    _kept_log("lines", _NOW + b" stdout F \n"),
+    _kept_log("parts of a line", _NOW + b" stdout P x\n"),
+    _kept_log("two streams", _NOW + b" stdout P x\n" + _NOW + b" stderr P x\n"),
+    _kept_log("newlines", b"\n"),
+    _kept_log("one damaged record", b"x"),
+    _kept_log("blanks", b" "),
+    # Each record has 41 bytes beside its text.
+    repeating("logger", "newlines", _write_records, b"\n", memory=41 * 3),
+    repeating("logger", "one long line", _write_records, b"x"),
+    repeating("logger", "long lines", _write_records, b"x" * 20_000 + b"\n"),
     repeating("filter", "quotes in a value", _filter, '"', limit=1 << 20, memory=96),
     repeating("filter", "backslashes in a value", _filter, "\\", limit=1 << 20, memory=96),
     repeating("filter", "control characters", _filter, "\x1b\n", limit=1 << 20, memory=32),
