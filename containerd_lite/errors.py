@@ -146,11 +146,29 @@ class Unauthenticated(ContainerdError):
 
 
 class Cancelled(ContainerdError):
-    """The caller or the peer cancelled the call."""
+    """The caller or the peer cancelled the call.
+
+    Attributes:
+        stdout: What the cancelled process of ``run`` or ``exec`` wrote to its stdout, if the output
+            was captured.
+        stderr: The same for stderr.
+    """
+
+    stdout = b""
+    stderr = b""
 
 
 class DeadlineExceeded(ContainerdError, TimeoutError):
-    """The operation did not finish before its deadline."""
+    """The operation did not finish before its deadline.
+
+    Attributes:
+        stdout: What the process of ``run`` or ``exec`` wrote to its stdout until the deadline, if
+            the output was captured.
+        stderr: The same for stderr.
+    """
+
+    stdout = b""
+    stderr = b""
 
 
 class ProtocolError(ContainerdError):

@@ -10,7 +10,7 @@ import _thread
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from . import limits
@@ -77,15 +77,17 @@ class Operation:
     Attributes:
         interrupt: The interrupt that ends the requests and waits of the call.
         left: What clean-up could not remove, as texts for the error.
+        output: What the process of the call wrote to its stdout and stderr, for the error.
     """
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.interrupt = Interrupt()
         self.left: list[str] = []
-        self._error: ContainerdError | None = None
+        self.output = b"", b""
+        self._error: Cancelled | DeadlineExceeded | None = None
 
-    def end(self, error: ContainerdError) -> None:
+    def end(self, error: Cancelled | DeadlineExceeded) -> None:
         """Interrupt the call, so that it raises ``error``, unless it was already interrupted."""
         if self._error is None:
             self._error = error
@@ -107,10 +109,12 @@ class Operation:
     @property
     def error(self) -> ContainerdError | None:
         """The error that the interrupted call raises, or ``None`` if it was not interrupted."""
-        if self._error is not None and self.left:
-            self._error.message += f"; {'; '.join(self.left)}"
+        error = self._error
+        if error is not None:
+            error.message = "; ".join((error.message, *self.left))
             self.left.clear()
-        return self._error
+            error.stdout, error.stderr = self.output
+        return error
 
 
 _current: ContextVar[Operation | None] = ContextVar("current operation", default=None)
@@ -120,6 +124,12 @@ def note_left(text: str) -> None:
     """Have the error of this thread's operation say what clean-up could not remove."""
     if (current := _current.get()) is not None:
         current.left.append(text)
+
+
+def note_output(stdout: bytes, stderr: bytes) -> None:
+    """Have the error of this thread's operation carry what its process wrote."""
+    if (current := _current.get()) is not None:
+        current.output = stdout, stderr
 
 
 class Operations:
@@ -220,6 +230,11 @@ def operation(
         raise reason from error
     finally:
         _current.reset(token)
+
+
+def cancellable(what: str, cancel: CancelToken | None) -> AbstractContextManager[None]:
+    """Return a context manager whose block ``cancel`` can interrupt; see ``operation``."""
+    return nullcontext() if cancel is None else operation(what, None, cancel)
 
 
 @contextmanager

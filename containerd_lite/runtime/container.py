@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from .. import limits
 from ..arguments import check_types
 from ..errors import FailedPrecondition, NotFound
+from ..printable import quoted
 from ..undo import Undo, end_block
 from . import kept, watch
 from .labels import LOG
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ..images.image import Image
+    from ..operation import CancelToken
     from .io.base import ProcessStreams
     from .io.sinks import Target
     from .io.streams import Source
@@ -134,6 +136,7 @@ class Container(TaskVerbs):
         *,
         input: Source | None = None,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
         check: bool = False,
         id: str | None = None,
         **options: Unpack[ExecOptions],
@@ -147,7 +150,9 @@ class Container(TaskVerbs):
             args: The command line of the process.
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
-            timeout: Seconds after which the process is killed, above 0. Default: no limit.
+            timeout: Seconds that the whole call may take. Afterwards, the process is killed.
+                Default: no limit.
+            cancel: A token whose ``cancel`` ends the call as ``timeout`` does. Default: none.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             id: The exec id of the process. Default: a random id.
             **options: Settings of the process and of its output; see ``runtime.ExecOptions``.
@@ -156,18 +161,23 @@ class Container(TaskVerbs):
             The exit code and the captured output.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout``, and was killed.
+            Cancelled: The token was cancelled, or the client was closed. The attributes ``stdout``
+                and ``stderr`` have the output that was captured until then.
+            DeadlineExceeded: The call took longer than ``timeout``. The error has the output, too.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
             ContainerdError: The process cannot be started; see ``popen``.
         """
-        timeout = limits.seconds("timeout", timeout)
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
-        with Undo(capturing.streams.close) as undo:
+        what = f"exec of {quoted(args)} in container {self.id}"
+        with (
+            self.backend.operation(what, timeout, cancel),
+            Undo(capturing.streams.close) as undo,
+        ):
             running = self._add_process(undo, args, capturing.streams, id, others).start()
-            done = CompletedProcess(*capturing.finish(running, timeout))
+            done = CompletedProcess(*capturing.finish(running))
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done

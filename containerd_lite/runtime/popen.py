@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 from .. import limits
 from ..deadline import Deadline
 from ..errors import (
+    Cancelled,
     ContainerdError,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
 )
+from ..interrupt import check
+from ..operation import cancellable
 from ..printable import printable
 from ..undo import Undo, end_block
 from .io.served import Served
@@ -26,6 +29,7 @@ from .io.streams import PIPE, Source, Streams, attach
 from .process import Process
 
 if TYPE_CHECKING:
+    from ..operation import CancelToken
     from ..services.tasks import Exit, Stdio
     from .task_verbs import TaskVerbs
 
@@ -37,9 +41,8 @@ DRAIN = 2.0
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
-#: Maximum number of seconds of one ``poll``, whose argument is a C int of milliseconds.
-_LONGEST_POLL = 3600.0
-#: Seconds between checks whether a process that does not read its input has ended.
+#: Seconds between checks whether the call was cancelled, and whether a process that does not read
+#: its input has ended.
 _POLL_INTERVAL = 0.05
 
 
@@ -145,7 +148,7 @@ class Running(Generic[_Container]):
         """
         return self.process.poll()
 
-    def wait(self, timeout: float | None = None) -> Exit:
+    def wait(self, timeout: float | None = None, *, cancel: CancelToken | None = None) -> Exit:
         """Wait until the process has ended; see ``Process.wait``.
 
         The caller must read every output that is a ``PIPE``. Without a reader, the process may wait
@@ -153,11 +156,13 @@ class Running(Generic[_Container]):
 
         Args:
             timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+            cancel: As for ``Process.wait``.
 
         Raises:
+            Cancelled: The token was cancelled. The process continues to run.
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
         """
-        return self.process.wait(timeout)
+        return self.process.wait(timeout, cancel=cancel)
 
     def finish(self, timeout: float | None = None) -> Exit:
         """Wait until the process and its streams have ended.
@@ -228,7 +233,12 @@ class Running(Generic[_Container]):
     # ---- input and output ------------------------------------------------------------------
 
     def communicate(
-        self, input: bytes | None = None, timeout: float | None = None, *, limit: int = 64 << 20
+        self,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        *,
+        limit: int = 64 << 20,
+        cancel: CancelToken | None = None,
     ) -> tuple[bytes, bytes]:
         """Write the input, close stdin, read all output, and wait for the end of the process.
 
@@ -236,13 +246,16 @@ class Running(Generic[_Container]):
             input: Bytes to write to stdin. Default: no input.
             timeout: Seconds that the whole call may take. 0 means: do not wait. Default: no limit.
             limit: Maximum number of bytes to read from each output. Default: 64 MiB.
+            cancel: As for ``Process.wait``.
 
         Returns:
             The bytes of stdout, and the bytes of stderr.
 
         Raises:
+            Cancelled: The token was cancelled. The process continues to run.
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
-                The output that this method has read is lost.
+                The attributes ``stdout`` and ``stderr`` of the error have the output that this
+                method has read; those of ``Cancelled``, too.
             FailedPrecondition: There is input, but stdin is not a ``PIPE``.
             ResourceExhausted: The process wrote more than ``limit`` bytes to one output.
         """
@@ -263,8 +276,13 @@ class Running(Generic[_Container]):
         communication = _Communication(
             writer, memoryview(input or b""), readers, lambda: self.poll() is not None
         )
-        communication.run(deadline)
-        self.wait(deadline.remaining())
+        try:
+            with cancellable(f"communication with process {self.id}", cancel):
+                communication.run(deadline)
+                self.wait(deadline.remaining())
+        except (Cancelled, DeadlineExceeded) as error:
+            error.stdout, error.stderr = (capture.data for capture in captures)
+            raise
         return captures[0].data, captures[1].data
 
     # ---- clean-up --------------------------------------------------------------------------
@@ -389,10 +407,9 @@ class _Communication:
         long.
         """
         while self._readers or self._writer is not None:
-            timeout = deadline.sooner(None if self._readers else _POLL_INTERVAL).remaining()
-            events = self._poller.poll(
-                None if timeout is None else min(timeout, _LONGEST_POLL) * 1000
-            )
+            timeout = deadline.sooner(_POLL_INTERVAL).remaining()
+            events = self._poller.poll(None if timeout is None else timeout * 1000)
+            check()
             if not events and deadline.expired:
                 raise DeadlineExceeded("the process has not ended in time", remedy="Raise timeout=")
             for descriptor, event in events:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import signal as signals
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .. import limits
+from .. import interrupt, limits
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import (
@@ -29,6 +28,7 @@ from ..errors import (
 )
 from ..lazy import lazy_pattern
 from ..locks import PerProcess, holding
+from ..operation import cancellable
 from ..printable import printable, quoted
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
@@ -37,6 +37,8 @@ from .io.fifos import discard_fifos
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from ..operation import CancelToken
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -120,24 +122,30 @@ class Process:
                 self.streams.start(self)
         self._waits.get().call = waiting
 
-    def wait(self, timeout: float | None = None) -> Exit:
+    def wait(self, timeout: float | None = None, *, cancel: CancelToken | None = None) -> Exit:
         """Wait until the process has ended. The wait continues if the daemon restarts.
 
         Args:
             timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+            cancel: A token whose ``cancel`` ends the wait. The process continues to run. Default:
+                none.
 
         Returns:
             The process's exit code and the time of its end. The code and the time are ``None`` if
             the shim died, or if another client deleted the process before this object waited.
 
         Raises:
-            Cancelled: Another thread called ``cancel_wait``.
+            Cancelled: The token was cancelled, or another thread called ``cancel_wait``.
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
             Unavailable: The daemon became unreachable, and did not answer again within 30 seconds.
         """
         deadline = Deadline(timeout)
+        lock = self._waits.get().lock
         try:
-            with holding(self._waits.get().lock, deadline) as is_locked:
+            with (
+                cancellable(f"wait for process {self.id}", cancel),
+                holding(lock, deadline, interrupt.check) as is_locked,
+            ):
                 if not is_locked:
                     raise self._timeout_error(timeout)
                 while self._exit is None:
@@ -202,7 +210,7 @@ class Process:
             except ContainerdError as error:  # a daemon that starts may become unreachable again
                 if restart_deadline.expired or not is_away(error):
                     raise
-            time.sleep(pause)
+            interrupt.pause(pause)
 
     def _look_up_exit(self, error: ContainerdError) -> Exit:
         """Read the exit code and the time of the end from the process's status.

@@ -9,6 +9,7 @@ from typing import Any
 from .. import limits
 from ..arguments import check_types
 from ..errors import ProcessFailed
+from ..operation import note_output
 from ..records import record
 from .io.sinks import Capture, Target
 from .io.streams import INHERIT, Source, Streams, check_source
@@ -104,15 +105,17 @@ class Capturing:
         out, err = choose_target("stdout", stdout), choose_target("stderr", stderr)
         self.streams = Streams(input, out, None if terminal else err, terminal=bool(terminal))
 
-    def finish(
-        self, running: Running[Any], timeout: float | None
-    ) -> tuple[int | None, bytes, bytes]:
+    def finish(self, running: Running[Any]) -> tuple[int | None, bytes, bytes]:
         """Wait until the process has ended, then close ``running``.
 
         Returns:
-            The exit code, the captured stdout and the captured stderr.
+            The exit code, the captured stdout and the captured stderr. After an error, the error of
+            the operation carries the output.
         """
-        with running:
-            ended = running.finish(timeout)
-        out, err = (capture.data for capture in self._captures)
+        try:
+            with running:
+                ended = running.finish()
+        finally:
+            out, err = (capture.data for capture in self._captures)
+            note_output(out, err)
         return ended.exit_status, out, err

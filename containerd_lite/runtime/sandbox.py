@@ -22,6 +22,7 @@ from ..arguments import check_types
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
 from ..interrupt import shielded
+from ..operation import cancellable
 from ..printable import printable
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
@@ -38,6 +39,7 @@ from .runtime_backend import RuntimeBackend
 
 if TYPE_CHECKING:
     from ..images.image import Image
+    from ..operation import CancelToken
     from .container import Container
 
 #: Seconds to wait until the daemon has noticed the end of a shim.
@@ -184,13 +186,15 @@ class Sandbox:
         """
         return self._controller.status(self.id, verbose=verbose, sandboxer=self._sandboxer)
 
-    def wait(self, timeout: float | None = None) -> Exit:
+    def wait(self, timeout: float | None = None, *, cancel: CancelToken | None = None) -> Exit:
         """Wait until the sandbox has ended.
 
         Args:
             timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+            cancel: A token whose ``cancel`` ends the wait. Default: none.
 
         Raises:
+            Cancelled: The token was cancelled.
             DeadlineExceeded: The sandbox has not ended within ``timeout``.
             InvalidArgument: The controller cannot publish the event (see the module's
                 docstring). With containerd 1.7 and runc, this method always raises this error at
@@ -199,7 +203,8 @@ class Sandbox:
         controller = self._controller
         if timeout is not None:
             controller = controller.until(Deadline(timeout))
-        return controller.wait(self.id, sandboxer=self._sandboxer)
+        with cancellable(f"wait for sandbox {self.id}", cancel):
+            return controller.wait(self.id, sandboxer=self._sandboxer)
 
     def stop(self, timeout: int = 0) -> None:
         """Stop the sandbox.

@@ -29,6 +29,7 @@ from .watch.started import started_at, started_label, state_of
 if TYPE_CHECKING:
     from ..images.image import Image
     from ..oci.descriptor import Descriptor
+    from ..operation import CancelToken
     from .io.base import ProcessStreams
 
 _LOGGER = logging.getLogger(__package__)
@@ -181,11 +182,12 @@ class TaskVerbs(StoredContainer):
         """
         self.task().kill(signal)
 
-    def wait(self, timeout: float | None = None) -> Exit:
+    def wait(self, timeout: float | None = None, *, cancel: CancelToken | None = None) -> Exit:
         """Wait until the first process has ended. The wait continues if the daemon restarts.
 
         Args:
             timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+            cancel: As for ``Task.wait``.
 
         Returns:
             The exit code and the time of the end; see ``Task.wait``.
@@ -196,7 +198,7 @@ class TaskVerbs(StoredContainer):
         """
         deadline, task = Deadline(timeout), self.task()
         try:
-            return task.wait(deadline.remaining())
+            return task.wait(deadline.remaining(), cancel=cancel)
         finally:
             task.stop_waiting()
 

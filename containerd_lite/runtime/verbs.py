@@ -11,6 +11,7 @@ from .. import limits
 from .. import runtime as package
 from ..arguments import check_types
 from ..errors import InvalidArgument
+from ..printable import quoted
 from ..undo import Undo
 from .option_methods import with_option_help
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..images.image import Image
     from ..images.pull.needed import WhenToPull
     from ..images.signatures.policies import PolicyLike
+    from ..operation import CancelToken
     from ..services._types import AnyValue
     from ..services.tasks import Exit
     from .container import Container, DetachedContainer
@@ -69,42 +71,54 @@ class ContainerVerbs(ABC):
         return package.list_summaries(self._runtime, *filters, all=all)
 
     def wait_any(
-        self, containers: Iterable[_Container], timeout: float | None = None
+        self,
+        containers: Iterable[_Container],
+        timeout: float | None = None,
+        *,
+        cancel: CancelToken | None = None,
     ) -> tuple[_Container, Exit]:
         """Wait until the task of one of several containers has ended.
 
         Args:
             containers: The containers. Each must have a task.
             timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+            cancel: A token whose ``cancel`` ends the wait. Default: none.
 
         Returns:
             The container that ended first, its exit code and the time of its end.
 
         Raises:
+            Cancelled: The token was cancelled.
             DeadlineExceeded: No task has ended within ``timeout``.
             InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
-        return package.wait_any(containers, timeout)
+        return package.wait_any(containers, timeout, cancel)
 
     def wait_all(
-        self, containers: Iterable[_Container], timeout: float | None = None
+        self,
+        containers: Iterable[_Container],
+        timeout: float | None = None,
+        *,
+        cancel: CancelToken | None = None,
     ) -> dict[_Container, Exit]:
         """Wait until the tasks of all containers have ended.
 
         Args:
             containers: The containers. Each must have a task.
             timeout: Seconds for the whole wait. 0 means: do not wait. Default: no limit.
+            cancel: As for ``wait_any``.
 
         Returns:
             For each container, its exit code and the time of its end.
 
         Raises:
+            Cancelled: The token was cancelled.
             DeadlineExceeded: A task has not ended within ``timeout``.
             InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
-        return package.wait_all(containers, timeout)
+        return package.wait_all(containers, timeout, cancel)
 
     def load_container(self, id: str) -> Container:
         """Return the container with this id.
@@ -236,7 +250,7 @@ class ContainerVerbs(ABC):
         check_types({"streams": streams})
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
-        with Undo(streams.close) as undo:
+        with self._runtime.operation(f"start of {quoted(image)}"), Undo(streams.close) as undo:
             running = self._launch(
                 undo,
                 image,
@@ -295,6 +309,7 @@ class ContainerVerbs(ABC):
         args: Sequence[str] | None = None,
         *,
         detach: Literal[True],
+        cancel: CancelToken | None = None,
         id: str | None = None,
         streams: ProcessStreams | None = None,
         pull: WhenToPull = "never",
@@ -310,6 +325,7 @@ class ContainerVerbs(ABC):
         *,
         input: Source | None = None,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
         check: bool = False,
         detach: Literal[False] = False,
         remove: bool = True,
@@ -327,6 +343,7 @@ class ContainerVerbs(ABC):
         *,
         input: Source | None = None,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
         check: bool = False,
         detach: bool = False,
         remove: bool = True,
@@ -372,7 +389,9 @@ class ContainerVerbs(ABC):
                 own command.
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
-            timeout: Seconds after which the process is killed, above 0. Default: no limit.
+            timeout: Seconds that the whole call may take, with the pull of the image. Afterwards,
+                the process is killed and the container is removed. Default: no limit.
+            cancel: A token whose ``cancel`` ends the call as ``timeout`` does. Default: none.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             detach: Whether to return the container as soon as its process runs.
             remove: Whether to remove the container after the end of its process. Ignored with
@@ -382,8 +401,7 @@ class ContainerVerbs(ABC):
                 ``NullIO()`` discards the output. Default: no input, and the log is kept as above.
             pull: When to pull the image. ``"never"``: the image must exist. ``"missing"``: if no
                 image has the name. ``"always"``: before each run. A pull fetches and unpacks the
-                image as ``pull`` does, before the container is created. ``timeout`` does not
-                limit the pull.
+                image as ``pull`` does, before the container is created.
             policy: The policy that a pulled image must meet, or the path of its file. It applies
                 together with the policy of the client. An image that is not pulled is not verified.
             **options: Settings of the container and of its output; see ``runtime.RunOptions``.
@@ -393,7 +411,9 @@ class ContainerVerbs(ABC):
             used in a ``with`` statement, which stops and deletes it at the end.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout``, and was killed.
+            Cancelled: The token was cancelled, or the client was closed. The attributes ``stdout``
+                and ``stderr`` have the output that was captured until then.
+            DeadlineExceeded: The call took longer than ``timeout``. The error has the output, too.
             InvalidArgument: An argument cannot be combined with ``detach``, or requires it.
             FailedPrecondition: The log cannot be written, or the command is not executable.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
@@ -430,16 +450,17 @@ class ContainerVerbs(ABC):
                 **others,
             )
 
-        if detach:
-            with package.closing_on_failure(streams) as undo:
-                container = launch(undo, streams).start().leave()
-                return package.DetachedContainer(container.backend, container.info)
-        capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
-        with Undo(capturing.streams.close) as undo:
-            running = launch(undo, capturing.streams).start()
-            if not remove:
-                undo.clear()  # from here on, the container is not removed after an error
-            done = package.CompletedContainer(*capturing.finish(running, timeout))
+        with self._runtime.operation(f"run of {quoted(image)}", timeout, cancel):
+            if detach:
+                with package.closing_on_failure(streams) as undo:
+                    container = launch(undo, streams).start().leave()
+                    return package.DetachedContainer(container.backend, container.info)
+            capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
+            with Undo(capturing.streams.close) as undo:
+                running = launch(undo, capturing.streams).start()
+                if not remove:
+                    undo.clear()  # from here on, the container is not removed after an error
+                done = package.CompletedContainer(*capturing.finish(running))
         if check:
             done.check(f"container {running.id}")
         return done

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline
 from ..errors import DeadlineExceeded, InvalidArgument
+from ..operation import cancellable
 from ..services.tasks import Exit
 from ..workers import Workers, result_when_done
 from .task import Task
 
 if TYPE_CHECKING:
+    from ..operation import CancelToken
     from .container import Container
 
 _C = TypeVar("_C", bound="Container")
@@ -22,10 +24,12 @@ _C = TypeVar("_C", bound="Container")
 _PAUSE = 0.05
 
 
-def wait_any(containers: Iterable[_C], timeout: float | None) -> tuple[_C, Exit]:
+def wait_any(
+    containers: Iterable[_C], timeout: float | None, cancel: CancelToken | None
+) -> tuple[_C, Exit]:
     """Wait until one container has ended; see ``Client.wait_any``."""
     deadline = Deadline(timeout)
-    with _waiting_for(containers) as tasks:
+    with cancellable("wait for containers", cancel), _waiting_for(containers) as tasks:
         for container, task in tasks.items():
             if (ended := task.poll()) is not None:
                 return container, ended
@@ -35,11 +39,13 @@ def wait_any(containers: Iterable[_C], timeout: float | None) -> tuple[_C, Exit]
             raise _too_late(f"none of {len(tasks)} containers has", timeout) from None
 
 
-def wait_all(containers: Iterable[_C], timeout: float | None) -> dict[_C, Exit]:
+def wait_all(
+    containers: Iterable[_C], timeout: float | None, cancel: CancelToken | None
+) -> dict[_C, Exit]:
     """Wait until all containers have ended; see ``Client.wait_all``."""
     ended: dict[_C, Exit] = {}
     deadline = Deadline(timeout)
-    with _waiting_for(containers) as tasks:
+    with cancellable("wait for containers", cancel), _waiting_for(containers) as tasks:
         try:
             for container, task in tasks.items():
                 ended[container] = task.wait(deadline.remaining())

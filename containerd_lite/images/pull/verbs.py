@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ... import limits
+from ...printable import quoted
 from .. import pull
 from ..base import Verbs
 
@@ -132,7 +133,7 @@ class PullVerbs(Verbs):
             resume=resume,
             policy=policy,
         )
-        with self._operation(f"pull of {ref}", timeout, cancel):
+        with self._operation(f"pull of {quoted(ref)}", timeout, cancel):
             return pull.pull_image(self._images, request, via)
 
     def fetch(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ... import images, limits
+from ...printable import quoted
 from .. import push, signatures
 from ..base import Verbs
 
@@ -104,7 +105,7 @@ class PushVerbs(Verbs):
             chunk_size=limits.count("chunk_size", chunk_size),
             sign=None if sign is None else signatures.sign_request(sign),
         )
-        with self._operation(f"push to {ref}", timeout, cancel):
+        with self._operation(f"push to {quoted(ref)}", timeout, cancel):
             return push.push_image(self._images, request, via)
 
     def copy(
@@ -168,7 +169,7 @@ class PushVerbs(Verbs):
             chunk_size=limits.count("chunk_size", chunk_size),
             policy=policy,
         )
-        with self._operation(f"copy of {source} to {target}", timeout, cancel):
+        with self._operation(f"copy of {quoted(source)} to {quoted(target)}", timeout, cancel):
             return push.copy_image(self._images, request)
 
     def tag(self, source: ImageLike, name: str) -> Image:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ... import images
+from ...printable import quoted
 from .. import signatures
 from ..base import Verbs
 
@@ -64,7 +65,7 @@ class SignatureVerbs(Verbs):
             NotFound: The image does not exist.
             InvalidArgument: No policy was passed, or an argument is invalid.
         """
-        with self._operation(f"verification of {source}", timeout, cancel):
+        with self._operation(f"verification of {quoted(source)}", timeout, cancel):
             return images.verify_signatures(
                 self._images, source, policy, platform=platform, resolver=resolver
             )
@@ -124,7 +125,7 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        with self._operation(f"signing of {ref}", timeout, cancel):
+        with self._operation(f"signing of {quoted(ref)}", timeout, cancel):
             return signatures.sign_reference(self._images, ref, request, resolver)
 
     def attest(
@@ -177,7 +178,7 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        with self._operation(f"attestation of {ref}", timeout, cancel):
+        with self._operation(f"attestation of {quoted(ref)}", timeout, cancel):
             return signatures.attest_reference(
                 self._images, ref, type, predicate, request=request, resolver=resolver
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ... import limits
+from ...printable import quoted
 from .. import upkeep
 from ..base import Verbs
 
@@ -55,7 +56,7 @@ class UpkeepVerbs(Verbs):
             NoMatchingPlatform: The image lacks a wanted platform.
             DataLoss: A manifest or index is broken; ``repair`` replaces it.
         """
-        with self._operation(f"check of {source}", timeout, cancel):
+        with self._operation(f"check of {quoted(source)}", timeout, cancel):
             return upkeep.check_image(
                 self._images, source, platform=platform, all_platforms=all_platforms
             )
@@ -121,7 +122,7 @@ class UpkeepVerbs(Verbs):
             ),
             policy=policy,
         )
-        with self._operation(f"fetch of what {source} lacks", timeout, cancel):
+        with self._operation(f"fetch of what {quoted(source)} lacks", timeout, cancel):
             return upkeep.fetch_missing(self._images, source, request)
 
     def verify(

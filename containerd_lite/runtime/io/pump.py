@@ -16,7 +16,11 @@ from typing import Protocol
 
 from ... import limits
 from ...deadline import Deadline
+from ...interrupt import check
 from .sinks import CHUNK, SinkWriter
+
+#: Seconds between checks whether the wait was cancelled.
+_CHECK_INTERVAL = 0.1
 
 #: Maximum number of seconds that ``stop`` waits for a sink that is a function.
 _STOP_TIMEOUT = 2.0
@@ -243,7 +247,8 @@ class Pump:
         deadline = Deadline(idle)
         if self._thread is None:
             return True
-        while not self._drained.wait(deadline.remaining()):
+        while not self._drained.wait(deadline.sooner(_CHECK_INTERVAL).remaining()):
+            check()
             if self._progressed or not self._is_quiet:
                 self._progressed = False
                 deadline = Deadline(idle)
