@@ -170,14 +170,12 @@ class Container(TaskVerbs):
             ContainerdError: The process cannot be started; see ``popen``.
         """
         outputs, others = split_exec(options)
-        capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         what = f"exec of {quoted(args)} in container {self.id}"
-        with (
-            self.backend.operation(what, timeout, cancel),
-            Undo(capturing.streams.close) as undo,
-        ):
-            running = self._add_process(undo, args, capturing.streams, id, others).start()
-            done = CompletedProcess(*capturing.finish(running))
+        with self.backend.operation(what, timeout, cancel):
+            capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
+            with Undo(capturing.streams.close) as undo:
+                running = self._add_process(undo, args, capturing.streams, id, others).start()
+                done = CompletedProcess(*capturing.finish(running))
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done

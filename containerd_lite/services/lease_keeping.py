@@ -86,7 +86,8 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
         with leases.joining(id), _renewing(leases, id, expires):
             yield id
         is_active = False
-        _delete(leases, id)
+        with shielded():  # the block has succeeded
+            _delete(leases, id)
     except BaseException as error:
         if not resume:
             with shielded():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -83,18 +84,18 @@ class UntrustedFolder:
         """
         *folders, base = name.split("/")
         opened: list[str] = []
+        descriptors: list[int] = []
         try:
-            descriptor = os.open(self._text, _FOLDER)
             try:
+                _open_into(descriptors, self._text, _FOLDER)
                 for folder in folders:
                     opened.append(folder)
-                    inner = _open_below(descriptor, folder, make)
-                    os.close(descriptor)
-                    descriptor = inner
+                    _open_below(descriptors, folder, make)
                 opened.append(base)
-                return action(descriptor, base)
+                return action(descriptors[-1], base)
             finally:
-                os.close(descriptor)
+                for descriptor in descriptors:
+                    os.close(descriptor)
         except ContainerdError:
             raise
         except OSError as error:
@@ -112,16 +113,25 @@ class UntrustedFolder:
             flags: The access mode, and further flags for ``os.open``. ``os.O_CREAT`` makes missing
                 folders, too.
         """
+        is_writable = flags & os.O_ACCMODE != os.O_RDONLY
 
-        def open_at(parent: int, base: str) -> int:
-            return os.open(base, flags | _FILE, 0o666, dir_fd=parent)
+        mode = "r+b" if is_writable else "rb"
 
-        descriptor = self._at(name, open_at, make=bool(flags & os.O_CREAT))
-        with Undo(lambda: os.close(descriptor)):
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _not_regular(self.path / name)
-            is_writable = flags & os.O_ACCMODE != os.O_RDONLY
-            return io.FileIO(descriptor, "r+b" if is_writable else "rb")
+        def open_at(parent: int, base: str) -> io.FileIO:
+            files: list[io.FileIO] = []
+            held: list[int] = []
+            try:
+                _open_into(held, base, flags | _FILE, parent)
+                if not stat.S_ISREG(os.fstat(held[0]).st_mode):
+                    raise _not_regular(self.path / name)
+                # The file object closes its descriptor even if an interrupt drops the object.
+                files += map(partial(io.FileIO, mode=mode), map(held.pop, (0,)))
+            finally:
+                for descriptor in held:
+                    os.close(descriptor)
+            return files[0]
+
+        return self._at(name, open_at, make=bool(flags & os.O_CREAT))
 
     def reader(self, name: str) -> BinaryIO:
         """Open a regular file for buffered reading."""
@@ -213,30 +223,48 @@ class UntrustedFolder:
         Raises:
             Unavailable: Another process has held the lock for a minute.
         """
-        with explained(self.path):
-            descriptor = os.open(self.path, _FOLDER)
+        descriptors: list[int] = []
         try:
-            _lock(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), self.path)
+            with explained(self.path):
+                _open_into(descriptors, self.path, _FOLDER)
+            (folder,) = descriptors
+            _lock(lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB), self.path)
             yield
         finally:
-            os.close(descriptor)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def _stat_at(parent: int, base: str) -> os.stat_result:
     return os.stat(base, dir_fd=parent, follow_symlinks=False)
 
 
-def _open_below(parent: int, name: str, make: bool) -> int:
-    """Open a folder in a folder; if ``make`` is true, make the folder if it does not exist."""
-    flags = _FOLDER | os.O_NOFOLLOW
+def _open_into(
+    descriptors: list[int], path: str | Path, flags: int, parent: int | None = None
+) -> None:
+    """Open a file or folder, and append its descriptor to a list.
+
+    Python runs signal handlers between two bytecode instructions. ``map`` calls ``open`` within
+    one instruction. So an exception from a handler finds the descriptor in the list.
+    """
+    descriptors += map(partial(os.open, flags=flags, mode=0o666, dir_fd=parent), (path,))
+
+
+def _open_below(descriptors: list[int], name: str, make: bool) -> None:
+    """Open a folder in the last folder of a list, and append its descriptor to the list.
+
+    If ``make`` is true, make the folder if it does not exist.
+    """
+    flags, parent = _FOLDER | os.O_NOFOLLOW, descriptors[-1]
     try:
-        return os.open(name, flags, dir_fd=parent)
+        _open_into(descriptors, name, flags, parent)
+        return
     except FileNotFoundError:
         if not make:
             raise
     with suppress(FileExistsError):  # another process has just made it
         os.mkdir(name, dir_fd=parent)
-    return os.open(name, flags, dir_fd=parent)
+    _open_into(descriptors, name, flags, parent)
 
 
 def _lock(attempt: Callable[[], None], path: Path) -> None:

@@ -70,7 +70,8 @@ class Watch:
         """Return a line for each thing that was added since the start."""
         lines = [line for line in self._left() if line not in self._leftovers]
         lines += (f"descriptor {n}: {file}" for n, file in open_files().items() - self._files)
-        lines += (f"thread {thread.name}" for thread in set(threading.enumerate()) - self._threads)
+        started = {thread for thread in threading.enumerate() if thread.ident is not None}
+        lines += (f"thread {thread.name}" for thread in started - self._threads)
         return sorted(line for line in lines if not line.endswith(self._ignored_suffixes))
 
     def check(self) -> None:

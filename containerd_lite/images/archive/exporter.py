@@ -104,10 +104,11 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
         files[DOCKER] = manifest_json(plan.saved.values(), _blob_path)
     job.expect(plan.blobs.values())
     job.seal()
-    with writing_to(request.target) as file:
-        _write(file, plan, files, job)
     target = request.target
-    job.report("done", os.fspath(target) if isinstance(target, str | os.PathLike) else "")
+    with writing_to(target) as file:
+        _write(file, plan, files, job)
+        # The callback can still cancel the export, before the file gets its name.
+        job.report("done", os.fspath(target) if isinstance(target, str | os.PathLike) else "")
 
 
 def _expect(backend: ImageBackend, name: str, root: Descriptor, platforms: Platforms) -> None:

@@ -131,9 +131,9 @@ def _import_here(
             for platform in platforms.wanted or (backend.platform,):
                 image = Image(backend.with_defaults(platform=platform), _record(name, target))
                 _unpack(unpacker, image)
+    for name in targets:
+        job.report("done", name)  # the callback can still cancel the import
     records = backend.names.put_all(targets, request.labels)
-    for record in records:
-        job.report("done", record.name)
     return [Image(backend, record, verdict=verdicts.get(record.name)) for record in records]
 
 
