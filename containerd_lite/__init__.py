@@ -51,6 +51,7 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .client import Client as Client
     from .images.image import Image as Image
+    from .images.registry_options import RegistryOptions as RegistryOptions
     from .images.via import Via as Via
     from .layout import Layout as Layout
     from .oci.reference import Reference as Reference
@@ -155,6 +156,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RegistryNotFound",
+    "RegistryOptions",
     "RegistryUnauthorized",
     "RegistryUnavailable",
     "ResourceExhausted",
@@ -191,6 +193,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "client": ["Client"],
         "images.image": ["Image"],
+        "images.registry_options": ["RegistryOptions"],
         "images.via": ["Via"],
         "layout": ["Layout"],
         "oci.reference": ["Reference"],

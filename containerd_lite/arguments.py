@@ -90,7 +90,8 @@ def _is_platform(value: object) -> bool:
 
 
 def _is_credentials(value: object) -> bool:
-    return callable(value) or hasattr(value, "identity_token")
+    is_pair = isinstance(value, tuple) and len(value) == 2 and all(map(_is_text, value))
+    return is_pair or callable(value) or hasattr(value, "identity_token")
 
 
 _TEXTS = (
@@ -106,9 +107,14 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, "a function")),
     "labels": (_is_labels, "a mapping of strings to strings, such as {'name': 'value'}"),
     "platform": (_is_platform, "a platform such as 'linux/arm64', or a list of platforms"),
-    "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
+    "resolver": (
+        _has("resolve", "pusher", "hosts_dirs"),
+        "a resolver, such as images.RegistryResolver",
+    ),
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
+    "registry": (_has("hosts_dirs"), "a RegistryOptions"),
+    "plain_http": (lambda value: isinstance(value, bool), "True or False"),
     "cancel": (_has("is_cancelled"), "a CancelToken"),
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
@@ -117,7 +123,10 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "extra_hosts": (_is_labels, "a mapping of host names to addresses"),
     "ports": (_is_list, "a list of ports, such as ['8080:80']"),
     "tls": (_has("skip_verify"), "a TlsFiles"),
-    "credentials": (_is_credentials, "Credentials, or a function that returns them for a host"),
+    "credentials": (
+        _is_credentials,
+        "a user name and a password, Credentials, or a function that returns them for a host",
+    ),
     "runtime_options": (_has("items", "type_url"), "a mapping of options, or an AnyValue"),
     "extensions": (_is_extensions, "a mapping of names to objects of the class AnyValue"),
 }

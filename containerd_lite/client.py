@@ -21,6 +21,7 @@ from .transport.channel import Channel
 
 if TYPE_CHECKING:
     from .images.daemon.daemon_backend import DaemonBackend
+    from .images.registry_options import RegistryOptions
     from .images.signatures.policies import PolicyLike
     from .runtime.runtime_backend import RuntimeBackend
     from .store.daemon import DaemonStore
@@ -39,6 +40,7 @@ class _Options:
     runtime: str | None
     tls: TLS | Literal[False] | None
     policy: Policy | None
+    registry: RegistryOptions | None
     logs_dir: str | None
 
 
@@ -72,6 +74,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             ``$CONTAINERD_LITE_LOGS``, else ``/var/log/containerd-lite`` for root, else
             ``containerd-lite/logs`` in ``$XDG_STATE_HOME`` (``~/.local/state``). If the default
             cannot be made, a folder in ``$TMPDIR``.
+        registry: How to reach registries; see ``RegistryOptions``. Verbs can override it.
         channel: An open channel to use instead of ``address`` and ``tls``. The caller must close
             this channel.
 
@@ -92,12 +95,14 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         runtime: str | None = None,
         tls: TLS | Literal[False] | None = None,
         policy: PolicyLike | None = None,
+        registry: RegistryOptions | None = None,
         logs_dir: str | os.PathLike[str] | None = None,
         channel: Channel | None = None,
     ) -> None:
         debug.read_environment()
         check_types({"address": address, "namespace": namespace, "snapshotter": snapshotter})
         check_types({"platform": platform, "runtime": runtime, "channel": channel})
+        check_types({"registry": registry})
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument(
                 "the channel already has an address", remedy="Pass either a channel or an address"
@@ -113,6 +118,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             runtime=runtime,
             tls=tls,
             policy=None if policy is None else images.load_policy(policy),
+            registry=registry,
             logs_dir=None if logs_dir is None else path("logs_dir", logs_dir),
         )
         self._owns_channel, self._is_view = channel is None, False
@@ -196,6 +202,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             self._host_caches,
             platform=self._options.platform,
             policies=() if self._options.policy is None else (self._options.policy,),
+            registry=self._options.registry,
         )
 
     @property

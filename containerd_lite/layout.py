@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import debug, images
+from .arguments import check_types
 from .images.base import new_host_cache
 from .images.image_backend import ImageBackend, Replacer
 from .images.verbs import ImageVerbs
@@ -19,6 +20,7 @@ from .store.layout_names import LayoutNames
 from .store.layout_store import LayoutStore
 
 if TYPE_CHECKING:
+    from .images.registry_options import RegistryOptions
     from .images.signatures.policies import PolicyLike
     from .registry import HostCache
     from .trust.policy import Policy
@@ -33,8 +35,9 @@ class LayoutBackend(ImageBackend):
         host_caches: PerProcess[HostCache],
         platform: Platform,
         policies: tuple[Policy, ...] = (),
+        registry: RegistryOptions | None = None,
     ) -> None:
-        self.policies = policies
+        self.policies, self.registry = policies, registry
         self.names = LayoutNames(store)
         self.store: LayoutStore = store
         self.host_caches = host_caches
@@ -45,7 +48,9 @@ class LayoutBackend(ImageBackend):
     ) -> LayoutBackend:
         """Return a backend for the same layout with another default platform."""
         wanted = parse(platform) if isinstance(platform, str) else platform
-        return LayoutBackend(self.store, self.host_caches, wanted or self.platform, self.policies)
+        return LayoutBackend(
+            self.store, self.host_caches, wanted or self.platform, self.policies, self.registry
+        )
 
     @contextmanager
     def keeping(self, resume: str = "") -> Iterator[None]:
@@ -85,6 +90,7 @@ class Layout(ImageVerbs):
             machine.
         policy: The policy that images must meet before they get a name in the layout, or the path
             of its file. Default: all images are accepted.
+        registry: How to reach registries; see ``RegistryOptions``. Verbs can override it.
 
     Raises:
         InvalidArgument: The folder is not empty, and does not contain a layout.
@@ -96,8 +102,11 @@ class Layout(ImageVerbs):
         *,
         platform: str | None = None,
         policy: PolicyLike | None = None,
+        registry: RegistryOptions | None = None,
     ) -> None:
         debug.read_environment()
+        check_types({"registry": registry})
+        self._registry_options = registry
         self.content_store = LayoutStore(path)
         self._host_caches = PerProcess(new_host_cache)
         self._operations = PerProcess(Operations)
@@ -129,7 +138,13 @@ class Layout(ImageVerbs):
 
     @property
     def _images(self) -> LayoutBackend:
-        return LayoutBackend(self.content_store, self._host_caches, self._platform, self._policies)
+        return LayoutBackend(
+            self.content_store,
+            self._host_caches,
+            self._platform,
+            self._policies,
+            self._registry_options,
+        )
 
     def __repr__(self) -> str:
         return f"<Layout {self.path}>"

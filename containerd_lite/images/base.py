@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import images, registry
 from ..operation import operation
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..locks import PerProcess
     from ..operation import CancelToken, Operations
     from .image_backend import ImageBackend
+    from .registry_options import RegistryCredentials, RegistryOptions
+
+_R = TypeVar("_R")
 
 
 def new_host_cache() -> registry.HostCache:
@@ -32,6 +35,22 @@ class Verbs(ABC):
     ) -> AbstractContextManager[None]:
         """Return a context manager that runs its block as one operation; see ``operation``."""
         return operation(what, timeout, cancel, self._operations.get())
+
+    def _registry(
+        self,
+        resolver: _R | None,
+        registry: RegistryOptions | None,
+        credentials: RegistryCredentials | None,
+        plain_http: bool | None,
+    ) -> _R | RegistryOptions | None:
+        """Return the resolver that a verb uses, or the options to make one."""
+        return images.choose_registry(
+            self._images.registry,
+            resolver=resolver,
+            registry=registry,
+            credentials=credentials,
+            plain_http=plain_http,
+        )
 
     @property
     @abstractmethod

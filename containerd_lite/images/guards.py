@@ -12,6 +12,7 @@ from .image_backend import ImageBackend
 if TYPE_CHECKING:
     from ..trust.verdict import Verdict
     from .image import Image
+    from .registry_options import RegistryOptions
     from .resolver import Resolver
     from .signatures.policies import PolicyLike
     from .signatures.verification import Guard
@@ -37,7 +38,7 @@ def verify_signatures(
     policy: PolicyLike | None,
     *,
     platform: str | Sequence[str] | None,
-    resolver: Resolver | None,
+    resolver: Resolver | RegistryOptions | None,
 ) -> Verdict:
     """Verify the signatures of an image; see ``Client.verify_signatures``."""
     guard = guard_for(backend, policy)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .known_content import KnownContent
     from .names import Names
+    from .registry_options import RegistryOptions
     from .unpack.unpack import Unpacker
 
 
@@ -50,6 +51,8 @@ class ImageBackend(ABC):
     store: ContentStore
     #: The platform whose manifest is used if an image has several manifests.
     platform: Platform
+    #: How to reach registries. ``None`` means the defaults of ``RegistryOptions``.
+    registry: RegistryOptions | None = None
     #: The connections to registries that the verbs of a process keep.
     host_caches: PerProcess[HostCache]
 

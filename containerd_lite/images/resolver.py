@@ -31,6 +31,7 @@ from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import HOSTS_DIRS
 from ..registry.registry import Registry, StrPath
 from ..store.write_locks import write_lock
+from .registry_options import RegistryOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -250,20 +251,31 @@ class RegistryResolver:
 
 @contextmanager
 def using(
-    resolver: _R | None,
+    resolver: _R | RegistryOptions | None,
     host_caches: PerProcess[package.HostCache],
     progress: ProgressCallback | None = None,
 ) -> Iterator[_R | RegistryResolver]:
-    """Yield the caller's resolver, or a ``RegistryResolver`` for the block.
+    """Yield the caller's resolver, or a ``RegistryResolver`` with the caller's options.
 
     Each block has its own ``RegistryResolver``. So each verb reads the user's credentials and
     ``hosts.toml`` again, and gets the events of its own requests only. The cache keeps what stays
     right: the connections, and the tokens of the same user.
     """
-    if resolver is not None:
-        yield resolver
+    options = RegistryOptions() if resolver is None else resolver
+    if not isinstance(options, RegistryOptions):
+        yield options
         return
-    with RegistryResolver(cache=host_caches.get(), progress=progress) as own:
+    with RegistryResolver(
+        credentials=options.source,
+        plain_http=options.plain_http,
+        hosts_dirs=options.hosts_dirs,
+        tls=options.tls,
+        proxy=options.proxy,
+        max_rate=options.max_rate,
+        connections=options.connections,
+        cache=host_caches.get(),
+        progress=progress,
+    ) as own:
         yield own
 
 

@@ -8,6 +8,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .host_cache import HostCache as HostCache
+    from .hosts import TlsFiles as TlsFiles
     from .listing import delete_content as delete_content
     from .listing import list_catalog as list_catalog
     from .listing import list_tags as list_tags
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "host_cache": ["HostCache"],
+        "hosts": ["TlsFiles"],
         "listing": ["delete_content", "list_catalog", "list_tags"],
         "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
         "signature_repository": ["verify_reference"],

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException
 from time import time
 
 from urllib3.exceptions import (
@@ -109,7 +109,10 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
             f"cannot be reached with TLS ({_reason(inner)})",
             "Check the host's certificate; for a registry without TLS, pass plain_http=True",
         )
-    error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
+    remedy = "Try again later"
+    if isinstance(inner, BadStatusLine) and url.scheme == "http":
+        remedy = "If the registry uses TLS, pass plain_http=False"
+    error = _unavailable(url, f"broke the connection ({_reason(inner)})", remedy)
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
     return Retryable(error) if broken or tls_eof else error
 
@@ -236,4 +239,10 @@ def status_failure(
         )
         error.retry_after = retry_after(headers.get("Retry-After"))
         return Retryable(error)
+    if status == 400 and url.scheme == "http" and not codes:
+        return RegistryUnavailable(
+            f"{where} answered {status_text} for {what}; servers with TLS answer so without TLS",
+            status=status,
+            remedy="If the registry uses TLS, pass plain_http=False",
+        )
     return RegistryError(f"{where} answered {status_text} for {what}", status=status, codes=codes)

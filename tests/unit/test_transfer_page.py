@@ -18,7 +18,7 @@ CLIENT_ONLY = {
     "push": PushRequest("x", "x").only_for_client(),
 }
 #: Arguments of which one value is supported, and another one is not.
-BOTH = {"pull": {"attestations"}, "push": set[str]()}
+BOTH = {"pull": {"attestations", "registry"}, "push": {"registry"}}
 
 
 def listed(verb: str, who: str) -> set[str]:
@@ -33,6 +33,7 @@ def test_each_argument_is_in_one_list(verb: str) -> None:
         listed(verb, "the daemon supports"),
         listed(verb, "only the client supports"),
     )
+
     assert by_daemon | by_client == arguments
     assert by_daemon & by_client == BOTH[verb]
     assert by_client == set(CLIENT_ONLY[verb])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from containerd_lite import TLS, Client, Layout, LogFile, log_progress, tqdm_progress
+from containerd_lite import (
+    TLS,
+    Client,
+    Layout,
+    LogFile,
+    RegistryOptions,
+    log_progress,
+    tqdm_progress,
+)
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
 from containerd_lite.images.resolver import RegistryResolver
 from containerd_lite.registry.credentials import Credentials
@@ -63,6 +72,7 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"policy": 5},
             {"logs_dir": 5},
             {"logs_dir": b"/x"},
+            {"registry": "x"},
             {"channel": "x"},
         )
     ),
@@ -78,6 +88,7 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"input": closed()},
             {"timeout": "5"},
             {"timeout": -1},
+            {"cancel": threading.Event()},
             {"stdout": "x"},
             {"stdout": closed()},
             {"stderr": io.StringIO()},
@@ -138,6 +149,12 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"wrap_handler": "x"},
             {"policy": 5},
             {"snapshotter": 5},
+            {"timeout": "5"},
+            {"timeout": 0},
+            {"cancel": 5},
+            {"registry": "x"},
+            {"credentials": "user:password"},
+            {"plain_http": "yes"},
             {"via": "x"},
             {"max_concurrent_downloads": "5"},
         )
@@ -152,6 +169,20 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: layout.copy(5, REF), "source cannot be 5"),
     (lambda client, layout: layout.tag(5, "x"), "image cannot be 5"),
     (lambda client, layout: layout.check(5), "image cannot be 5"),
+    (lambda client, layout: layout.check(REF, timeout="5"), "timeout cannot be '5'"),
+    (lambda client, layout: layout.verify(cancel=5), "cancel cannot be 5"),
+    *(
+        (lambda client, layout, wrong=wrong: RegistryOptions(**wrong), next(iter(wrong)))
+        for wrong in (
+            {"credentials": 5},
+            {"plain_http": 1},
+            {"hosts_dirs": "/x"},
+            {"tls": 5},
+            {"proxy": 5},
+            {"max_rate": "5"},
+            {"connections": 0},
+        )
+    ),
     (lambda client, layout: layout.verify(5), "image cannot be 5"),
     (lambda client, layout: layout.repair(5), "image cannot be 5"),
     *(

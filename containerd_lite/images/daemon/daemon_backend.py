@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...trust.policy import Policy
     from ..files.snapshot_layers import SnapshotLayers
     from ..job import Job
+    from ..registry_options import RegistryOptions
     from ..unpack.unpack import Unpacker
     from .by_daemon import DaemonTransfers
 
@@ -39,6 +40,7 @@ class DaemonBackend(ImageBackend):
             this machine's platform.
         snapshotter: The default snapshotter. Default: the default snapshotter of ``services``.
         policies: The policies that all images must meet.
+        registry: How to reach registries.
 
     Raises:
         InvalidArgument: ``platform`` is not a valid platform.
@@ -54,9 +56,10 @@ class DaemonBackend(ImageBackend):
         platform: Platform | str | None = None,
         snapshotter: str | None = None,
         policies: tuple[Policy, ...] = (),
+        registry: RegistryOptions | None = None,
     ) -> None:
         self._services = services
-        self.policies = policies
+        self.policies, self.registry = policies, registry
         self.host_caches = host_caches
         self._snapshotter = snapshotter
         self.names = DaemonNames(services.image_service)
@@ -73,6 +76,7 @@ class DaemonBackend(ImageBackend):
             platform=platform or self.platform,
             snapshotter=snapshotter or self._snapshotter,
             policies=self.policies,
+            registry=self.registry,
         )
 
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:

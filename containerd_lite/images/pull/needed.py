@@ -56,5 +56,7 @@ def needed_image(
         except NotFound:
             pass
     return pull_image(
-        backend, PullRequest(ref=image, snapshotter=snapshotter, policy=policy), "client"
+        backend,
+        PullRequest(ref=image, snapshotter=snapshotter, policy=policy, resolver=backend.registry),
+        "client",
     )

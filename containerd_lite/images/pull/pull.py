@@ -23,6 +23,7 @@ from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
 from ..platforms import only_one
+from ..registry_options import for_daemon
 from ..resolver import using
 from ..tally import Tally
 from ..via import Via, falling_back, is_for_daemon
@@ -74,7 +75,7 @@ def _pull_by_daemon(
     transfers, platforms = backend.transfers(), request.platforms(backend)
     verdict = None
     if guard is not None:
-        with using(None, backend.host_caches) as resolver:
+        with using(request.resolver, backend.host_caches) as resolver:
             full, target = resolver.resolve(request.ref)
             verdict = guard.check_pull(resolver, full, target, platforms)
     wanted = platforms.wanted or ()
@@ -92,8 +93,11 @@ def _pull_by_daemon(
                 workers.submit(changes.read_ahead)  # during the transfer
                 return result_when_done(snapshotter)
 
+            credentials, plain_http = for_daemon(request.resolver)
             transfers.pull(
                 request.ref,
+                credentials=credentials,
+                plain_http=plain_http,
                 digest=verdict.digest if verdict else "",
                 platforms=platforms,
                 unpack=to_unpack if request.unpack else None,

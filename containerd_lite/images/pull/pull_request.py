@@ -13,6 +13,7 @@ from ...records import record
 from ..image_backend import ImageBackend
 from ..names import full_name
 from ..platforms import Platforms
+from ..registry_options import RegistryOptions, only_for_client
 from ..resolver import Resolver
 from ..walk import Handler, WrapHandler
 
@@ -31,7 +32,7 @@ class PullRequest:
     referrers: bool = False
     unpack: bool = True
     snapshotter: str | None = None
-    resolver: Resolver | None = None
+    resolver: Resolver | RegistryOptions | None = None
     handlers: Sequence[Handler] = ()
     wrap_handler: WrapHandler | None = None
     convert_schema1: bool = False
@@ -73,7 +74,7 @@ class PullRequest:
         return {
             "attestations": self.attestations and not self.all_platforms,
             "referrers": self.referrers,
-            "resolver": self.resolver,
+            **only_for_client(self.resolver),
             "handlers": self.handlers,
             "wrap_handler": self.wrap_handler,
             "convert_schema1": self.convert_schema1,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ..image import Image
+    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import Resolver
     from ..signatures.policies import PolicyLike
     from ..via import Via
@@ -34,6 +35,9 @@ class PullVerbs(Verbs):
         unpack: bool = True,
         snapshotter: str | None = None,
         resolver: Resolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         handlers: Sequence[Handler] = (),
         wrap_handler: WrapHandler | None = None,
         convert_schema1: bool = False,
@@ -64,6 +68,11 @@ class PullVerbs(Verbs):
             snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             resolver: Finds and fetches the content. Default: a resolver for registries, with the
                 credentials of ``docker login``.
+            registry: How to reach the registry; see ``RegistryOptions``. Default: the options of
+                the client or layout.
+            credentials: ``("user", "password")``, ``Credentials``, or a function that returns the
+                credentials for a host. Default: those of ``registry``.
+            plain_http: Whether to use HTTP without TLS. Default: that of ``registry``.
             handlers: Functions that are called with each descriptor before it is fetched. A handler
                 can skip the descriptor, or add children to it (see the module ``images.walk``).
             wrap_handler: A function that wraps the handler of this pull. The handler fetches a
@@ -121,7 +130,7 @@ class PullVerbs(Verbs):
             referrers=referrers,
             unpack=unpack,
             snapshotter=snapshotter,
-            resolver=resolver,
+            resolver=self._registry(resolver, registry, credentials, plain_http),
             handlers=handlers,
             wrap_handler=wrap_handler,
             convert_schema1=convert_schema1,
@@ -144,6 +153,9 @@ class PullVerbs(Verbs):
         attestations: bool = False,
         referrers: bool = False,
         resolver: Resolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         handlers: Sequence[Handler] = (),
         wrap_handler: WrapHandler | None = None,
         labels: Mapping[str, str] | None = None,
@@ -167,6 +179,9 @@ class PullVerbs(Verbs):
             referrers=referrers,
             unpack=False,
             resolver=resolver,
+            registry=registry,
+            credentials=credentials,
+            plain_http=plain_http,
             handlers=handlers,
             wrap_handler=wrap_handler,
             labels=labels,

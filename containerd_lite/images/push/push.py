@@ -22,6 +22,7 @@ from ..image_backend import ImageBackend
 from ..job import Job, beside
 from ..names import name_of, parse_name
 from ..platforms import Platforms
+from ..registry_options import for_daemon
 from ..resolver import Pusher, PushResolver, using
 from ..via import Via, falling_back, is_for_daemon
 from .delivery import Delivery
@@ -72,8 +73,14 @@ def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
     image = expect_named(backend, request.target, "pushes")
     name_of(image.target, request.ref)
     with LoggedStep(_LOGGER, "push %s by the daemon", request.ref), backend.keeping():
+        credentials, plain_http = for_daemon(request.resolver)
         backend.transfers().push(
-            request.ref, image.name, platforms=Platforms(None), job=Job(request.progress)
+            request.ref,
+            image.name,
+            platforms=Platforms(None),
+            credentials=credentials,
+            plain_http=plain_http,
+            job=Job(request.progress),
         )
     return image.target
 

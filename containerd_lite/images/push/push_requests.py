@@ -11,6 +11,7 @@ from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
 from ..platforms import Platforms
+from ..registry_options import RegistryOptions, only_for_client
 from ..resolver import PushResolver
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class PushRequest:
     target: ImageLike
     platform: str | Sequence[str] | None = None
     sparse: bool = False
-    resolver: PushResolver | None = None
+    resolver: PushResolver | RegistryOptions | None = None
     progress: ProgressCallback | None = None
     max_concurrent_uploads: int | None = None
     chunk_size: int | None = None
@@ -45,7 +46,7 @@ class PushRequest:
         return {
             "platform": self.platform,
             "sparse": self.sparse,
-            "resolver": self.resolver,
+            **only_for_client(self.resolver),
             "max_concurrent_uploads": self.max_concurrent_uploads,
             "chunk_size": self.chunk_size,
             "sign": self.sign,
@@ -60,7 +61,7 @@ class CopyRequest:
     target: str
     platform: str | Sequence[str] | None = None
     referrers: bool = False
-    resolver: PushResolver | None = None
+    resolver: PushResolver | RegistryOptions | None = None
     progress: ProgressCallback | None = None
     max_concurrent: int | None = None
     chunk_size: int | None = None

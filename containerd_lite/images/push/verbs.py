@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ...trust.signers import Signer
     from ..image import Image, ImageLike
+    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import PushResolver
     from ..signatures.policies import PolicyLike
     from ..signatures.sign import SignRequest
@@ -33,6 +34,9 @@ class PushVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         sparse: bool = False,
         resolver: PushResolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_uploads: int | None = None,
         chunk_size: int | None = None,
@@ -62,6 +66,9 @@ class PushVerbs(Verbs):
                 are missing.
             resolver: Determines where the content is sent. Default: a resolver for registries, with
                 the credentials of ``docker login``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``pull``. The last event of a blob or manifest is ``exists``,
                 ``mounted`` or ``uploaded``.
             max_concurrent_uploads: How many blobs to push at a time. Default: 8 blobs, of which at
@@ -97,7 +104,7 @@ class PushVerbs(Verbs):
             target=ref if target is None else target,
             platform=platform,
             sparse=sparse,
-            resolver=resolver,
+            resolver=self._registry(resolver, registry, credentials, plain_http),
             progress=progress,
             max_concurrent_uploads=limits.parallel(
                 "max_concurrent_uploads", max_concurrent_uploads
@@ -116,6 +123,9 @@ class PushVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         referrers: bool = False,
         resolver: PushResolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
@@ -136,6 +146,9 @@ class PushVerbs(Verbs):
                 all platforms.
             referrers: Whether to copy the manifests that refer to the image, such as signatures.
             resolver: As for ``push``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``push``.
             max_concurrent: How many blobs to copy at a time. Default: as for ``push``.
             chunk_size: As for ``push``.
@@ -163,7 +176,7 @@ class PushVerbs(Verbs):
             target=target,
             platform=platform,
             referrers=referrers,
-            resolver=resolver,
+            resolver=self._registry(resolver, registry, credentials, plain_http),
             progress=progress,
             max_concurrent=limits.parallel("max_concurrent", max_concurrent),
             chunk_size=limits.count("chunk_size", chunk_size),

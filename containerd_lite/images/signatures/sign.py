@@ -33,6 +33,7 @@ from ...trust import (
     signature_tag,
 )
 from ..image_backend import ImageBackend
+from ..registry_options import RegistryOptions
 from ..resolver import PushResolver, using
 from .repositories import ResolverRepository
 
@@ -106,7 +107,10 @@ def sign_request(signer: Signer | SignRequest) -> SignRequest:
 
 
 def sign_reference(
-    backend: ImageBackend, ref: str, request: SignRequest, resolver: PushResolver | None
+    backend: ImageBackend,
+    ref: str,
+    request: SignRequest,
+    resolver: PushResolver | RegistryOptions | None,
 ) -> tuple[AttachedSignature, ...]:
     """Sign an image in a registry; see ``Client.sign``."""
     with using(resolver, backend.host_caches, request.progress) as found:
@@ -127,7 +131,7 @@ def attest_reference(
     predicate_type: str,
     predicate: Mapping[str, object],
     request: SignRequest,
-    resolver: PushResolver | None,
+    resolver: PushResolver | RegistryOptions | None,
 ) -> tuple[AttachedSignature, ...]:
     """Attach an attestation to an image in a registry; see ``Client.attest``."""
     with using(resolver, backend.host_caches, request.progress) as found:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ...trust.signers import Signer
     from ...trust.verdict import Verdict
     from ..image import Image
+    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import PushResolver, Resolver
     from .policies import PolicyLike
     from .services import SigningServices
@@ -33,6 +34,9 @@ class SignatureVerbs(Verbs):
         *,
         platform: str | Sequence[str] | None = None,
         resolver: Resolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> Verdict:
@@ -48,6 +52,9 @@ class SignatureVerbs(Verbs):
             platform: The platforms that are verified if the policy wants a signature of each
                 platform. Default: all.
             resolver: As for ``pull``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             timeout: As for ``pull``.
             cancel: As for ``pull``.
 
@@ -67,7 +74,11 @@ class SignatureVerbs(Verbs):
         """
         with self._operation(f"verification of {quoted(source)}", timeout, cancel):
             return images.verify_signatures(
-                self._images, source, policy, platform=platform, resolver=resolver
+                self._images,
+                source,
+                policy,
+                platform=platform,
+                resolver=self._registry(resolver, registry, credentials, plain_http),
             )
 
     def sign(
@@ -80,6 +91,9 @@ class SignatureVerbs(Verbs):
         annotations: Mapping[str, str] | None = None,
         services: SigningServices | None = None,
         resolver: PushResolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
@@ -102,6 +116,9 @@ class SignatureVerbs(Verbs):
             services: The transparency log and the timestamp authority that prove the time of the
                 signatures. A signer with a certificate needs them. Default: none.
             resolver: As for ``push``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``push``.
             timeout: As for ``pull``.
             cancel: As for ``pull``.
@@ -126,7 +143,12 @@ class SignatureVerbs(Verbs):
             services=services,
         )
         with self._operation(f"signing of {quoted(ref)}", timeout, cancel):
-            return signatures.sign_reference(self._images, ref, request, resolver)
+            return signatures.sign_reference(
+                self._images,
+                ref,
+                request,
+                self._registry(resolver, registry, credentials, plain_http),
+            )
 
     def attest(
         self,
@@ -139,6 +161,9 @@ class SignatureVerbs(Verbs):
         annotations: Mapping[str, str] | None = None,
         services: SigningServices | None = None,
         resolver: PushResolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
@@ -156,6 +181,9 @@ class SignatureVerbs(Verbs):
             annotations: Annotations of the attestation's subject.
             services: As for ``sign``.
             resolver: As for ``push``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``push``.
             timeout: As for ``pull``.
             cancel: As for ``pull``.
@@ -180,5 +208,10 @@ class SignatureVerbs(Verbs):
         )
         with self._operation(f"attestation of {quoted(ref)}", timeout, cancel):
             return signatures.attest_reference(
-                self._images, ref, type, predicate, request=request, resolver=resolver
+                self._images,
+                ref,
+                type,
+                predicate,
+                request=request,
+                resolver=self._registry(resolver, registry, credentials, plain_http),
             )

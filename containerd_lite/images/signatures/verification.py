@@ -12,6 +12,7 @@ from ...trust import Policy, Repository, Verdict, enforce, reference_of
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..platforms import Platforms, wanted_children
+from ..registry_options import RegistryOptions
 from ..resolver import Resolver, using
 from .repositories import ResolverRepository, StoreRepository
 
@@ -65,7 +66,7 @@ def verify_image(
     guard: Guard,
     *,
     platform: str | Sequence[str] | None,
-    resolver: Resolver | None,
+    resolver: Resolver | RegistryOptions | None,
 ) -> Verdict:
     """Verify the signatures of an image; see ``Client.verify_signatures``."""
     platforms = None if platform is None else Platforms.of(platform)

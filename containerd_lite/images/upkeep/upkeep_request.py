@@ -10,6 +10,7 @@ from ...progress import ProgressCallback
 from ...records import record
 from ..image_backend import ImageBackend
 from ..platforms import Platforms
+from ..registry_options import RegistryOptions
 from ..resolver import Resolver
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class FetchRequest:
     ref: str | None = None
     platform: str | Sequence[str] | None = None
     all_platforms: bool = False
-    resolver: Resolver | None = None
+    resolver: Resolver | RegistryOptions | None = None
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int = 3
     policy: PolicyLike | None = None

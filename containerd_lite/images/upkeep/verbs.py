@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ..image import ImageLike
+    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import Resolver
     from ..signatures.policies import PolicyLike
     from .check import CheckReport
@@ -69,6 +70,9 @@ class UpkeepVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
         resolver: Resolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
         policy: PolicyLike | None = None,
@@ -88,6 +92,9 @@ class UpkeepVerbs(Verbs):
             platform: One platform or several. Default: the client's platform.
             all_platforms: Whether to fetch all platforms that the index lists.
             resolver: As for ``pull``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
             policy: As for ``pull``. The policies apply only if content must be fetched.
@@ -115,7 +122,7 @@ class UpkeepVerbs(Verbs):
             ref=ref,
             platform=platform,
             all_platforms=all_platforms,
-            resolver=resolver,
+            resolver=self._registry(resolver, registry, credentials, plain_http),
             progress=progress,
             max_concurrent_downloads=limits.parallel(
                 "max_concurrent_downloads", max_concurrent_downloads
@@ -163,6 +170,9 @@ class UpkeepVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
         resolver: Resolver | None = None,
+        registry: RegistryOptions | None = None,
+        credentials: RegistryCredentials | None = None,
+        plain_http: bool | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
         policy: PolicyLike | None = None,
@@ -187,6 +197,9 @@ class UpkeepVerbs(Verbs):
             all_platforms: Whether to fetch the missing content of all platforms that the index
                 lists.
             resolver: As for ``pull``.
+            registry: As for ``pull``.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
             policy: As for ``pull``. The policies apply only if content must be fetched.
@@ -209,7 +222,7 @@ class UpkeepVerbs(Verbs):
             ref=ref,
             platform=platform,
             all_platforms=all_platforms,
-            resolver=resolver,
+            resolver=self._registry(resolver, registry, credentials, plain_http),
             progress=progress,
             max_concurrent_downloads=limits.parallel(
                 "max_concurrent_downloads", max_concurrent_downloads
