@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from ..errors import Cancelled
-from ..interrupt import Interrupt
+from ..interrupt import Interrupt, check
 from ..oci.descriptor import Descriptor
 from ..progress import ProgressCallback, ProgressEvent, Stage
 from ..records import field, record
@@ -52,12 +52,22 @@ class Job:
     _last_logged: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
-        """Pass a new event on to the progress callback."""
+        """Pass a new event on to the progress callback.
+
+        Raises:
+            Cancelled: The operation was interrupted.
+        """
+        check()
         if self.progress is not None or _LOGGER.isEnabledFor(logging.DEBUG):
             self.report_event(ProgressEvent(stage, name, offset, total))
 
     def report_event(self, event: ProgressEvent) -> None:
-        """Pass an event on to the progress callback, with rates and totals added."""
+        """Pass an event on to the progress callback, with rates and totals added.
+
+        Raises:
+            Cancelled: The operation was interrupted.
+        """
+        check()
         if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in MOVING:
             self._log(event)
         if self.progress is not None:

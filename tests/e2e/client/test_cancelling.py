@@ -299,6 +299,36 @@ def test_on_a_folder(
         assert open_files() == files
 
 
+@pytest.mark.parametrize("verb", ["pull", "import", "push", "export", "verify", "repair"])
+def test_each_piece_of_a_blob_can_be_the_last(
+    verb: str, source: tuple[str, Path], tmp_path: Path
+) -> None:
+    """A call without a registry or a daemon to wait for ends within a blob, too."""
+    ref, archive = source
+    calls: dict[str, Call] = {
+        **_calls(ref, archive, tmp_path),
+        "verify": lambda owner, options: owner.verify(**options),
+        "repair": lambda owner, options: owner.repair(**options),
+    }
+    events: list[str] = []
+    token = CancelToken()
+
+    def progress(event: ProgressEvent) -> None:
+        events.append(event.stage)
+        if event.offset and not token.is_cancelled:
+            thread = threading.Thread(target=token.cancel)
+            thread.start()
+            thread.join()
+            events.clear()
+
+    with Layout(tmp_path / "layout") as layout:
+        if verb not in ("pull", "import"):
+            layout.tag(layout.pull(ref), "cancelled/here:1")
+        with pytest.raises(Cancelled, match="by its token"):
+            calls[verb](layout, {"progress": progress, "cancel": token})
+    assert len(events) <= 8  # of the threads that were about to report
+
+
 # ---- peers that stand still ----------------------------------------------------------------------
 
 
