@@ -164,7 +164,7 @@ def prepared(client: Client, source: tuple[str, Path]) -> Client:
     return client
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(9)
 @pytest.mark.daemon
 @pytest.mark.generations
 @pytest.mark.parametrize("way", WAYS)
@@ -226,7 +226,7 @@ def _forget(client: Client, verb: str, scratch: Path) -> None:
         collect_garbage(client.lease_service, LONG)
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.daemon
 @pytest.mark.generations
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "progress"])
