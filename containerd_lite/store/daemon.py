@@ -204,14 +204,12 @@ class _Reader(io.RawIOBase):
         self._service = service
         self._digest = digest
         self._position = 0
-        self._stream: ContentRead | None = service.read(digest)
+        self._stream: ContentRead | None = None
         #: The unread bytes of the last chunk; ``None`` at the end of the blob.
         self._rest: memoryview | None = None
-        try:
+        with Undo(self.close):
+            self._stream = service.read(digest)
             self._rest = self._stream.receive()
-        except BaseException:
-            self._stream.close()
-            raise
 
     def readable(self) -> bool:
         return True

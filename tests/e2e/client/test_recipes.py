@@ -32,7 +32,7 @@ OUTPUTS = {
     "network": r"127\.0\.0\.1\tlocalhost\n.*192\.0\.2\.7\tdb\n10\.83\.0\.1\tmachine\n"
     r"10\.83\.0\.2\tweb\n\n"
     r"nameserver 192\.0\.2\.53\n\nreceived [1-9]\d+ bytes, sent [1-9]\d+\n",
-    "progress": r"resolving .* of .*/s\n(?:sha256:\w{12} has \d+ bytes\n)+all done: .* of .*\n",
+    "progress": r"resolving .* of .*\n(?:sha256:\w{12} has \d+ bytes\n)+all done: .* of .*\n",
     "wait_for_several": r"(?:job ([123]) ended with \1\n){3}",
 }
 

@@ -272,7 +272,8 @@ def test_ambient_capabilities_of_an_added_process(
 ) -> None:
     """runc 1.1 gives added processes a umask of its own."""
     options: ContainerOptions = {"user": "5", "umask": 0o77}
-    with client.run(image, ["sleep", "1000"], detach=True, **options) as container:
+    with client.popen(image, ["sleep", "1000"], **options) as running:
+        container = running.container
         argv = ["sh", "-c", "umask; grep CapAmb /proc/self/status"]
         done = container.exec(argv, cap_ambient=["NET_ADMIN"])
         mask = b"0077" if "runc1.5" in daemon.generation else b"0022"
