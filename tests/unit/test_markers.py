@@ -15,7 +15,9 @@ TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(TESTS.rglob("test_*.py"))
 
 #: The files whose tests read the source text.
-SOURCE = {TESTS / "unit" / name for name in ("test_layers.py", "test_markers.py")}
+SOURCE = {
+    TESTS / "unit" / name for name in ("test_layers.py", "test_markers.py", "test_pyright.py")
+}
 #: By folder: of each set, every test in it has at least one mark.
 DEMANDS: dict[str, list[set[str]]] = {
     "e2e/client": [{"daemon", "registry"}],

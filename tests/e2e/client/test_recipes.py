@@ -26,6 +26,8 @@ OUTPUTS = {
     "from_docker_py": r"(\S+busybox:latest) sha256:\w{64}\n\1\nhello\n\n(run-\w+)\n0\nhello\n\n"
     r"run-\w+ \1 running\n0 Linux\n\n\['note'\]\n\d+ 1 \{[^}]*\}\ncopy\n/tasks/exit\n",
     "cancelling": r"too slow, but it said: working\nstopped by SIGTERM; containers left: 0\n",
+    "events": r"a process ended with 3\n",
+    "options": r"True True\ncpus: .*\n",
     "registries": r"pulled (\S+)\npushed \1-copy\n",
     "limits_and_mounts": r"2 /data/input\n\n",
     "logs": r"(?:\d\d:\d\d:\d\d (?:stdout|stderr): (?:ready|failed|done)\n){3}(?:failed|done)\n",
