@@ -40,6 +40,7 @@ def cli(daemon: Daemon, namespace: str) -> Cli:
     return run
 
 
+@pytest.mark.turns(2)
 @pytest.mark.generations
 @pytest.mark.backend
 @pytest.mark.dependencies

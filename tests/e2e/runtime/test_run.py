@@ -343,12 +343,14 @@ def test_an_interrupt_anywhere_leaves_nothing(
     assert len(hits) > 5
 
 
+@pytest.mark.turns(3)
 def test_many_in_a_row(client: Client, image: Image, count: Count) -> None:
     for n in range(count(20, 1000)):
         done = client.run(image, ["sh", "-c", f"echo {n}; echo e{n} >&2; exit {n % 128}"])
         assert (done.exit_code, done.stdout, done.stderr) == (n % 128, b"%d\n" % n, b"e%d\n" % n)
 
 
+@pytest.mark.turns(3)
 def test_many_at_once(client: Client, image: Image, count: Count) -> None:
     number = count(16, 50)
 

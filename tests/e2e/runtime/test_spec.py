@@ -187,6 +187,7 @@ def differences(ours: Any, theirs: Any, hidden: list[str]) -> dict[str, object]:
     return {name: (a.get(name, "-"), b.get(name, "-")) for name in sorted(names)}
 
 
+@pytest.mark.turns(2)
 def test_every_option(daemon: Daemon, bench: Bench, tmp_path: Path) -> None:
     files = {"FILE": tmp_path / "profile.json", "SPEC": tmp_path / "spec.json"}
     files["FILE"].write_text(json.dumps(PROFILE))

@@ -78,6 +78,7 @@ def as_spec(user: User) -> dict[str, object]:
     return {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)}
 
 
+@pytest.mark.turns(3)
 @pytest.mark.generations
 def test_a_callers_user_is_the_one_that_ctr_finds(
     daemon: Daemon, namespace: str, image: Image
@@ -89,6 +90,7 @@ def test_a_callers_user_is_the_one_that_ctr_finds(
         assert as_spec(users.find(user)) == theirs(daemon, namespace, image, "--user", user), user
 
 
+@pytest.mark.turns(3)
 @pytest.mark.generations
 def test_an_images_own_user_is_the_one_that_ctr_finds(
     daemon: Daemon, namespace: str, client: Client, registry: Registry
