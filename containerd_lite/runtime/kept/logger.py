@@ -1,6 +1,6 @@
 """The program that writes the output of a detached container to the container's log.
 
-The shim starts one such process for each task (``log_folder.logger_uri``), and it ends when the
+The shim starts one such process for each task (see ``kept_log``), and it ends when the
 output ends. Records have the CRI's log format: ``TIME stdout|stderr F|P TEXT``. The tag ``P`` means
 that the line continues in the next record of the stream.
 
