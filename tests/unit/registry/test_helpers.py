@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnauthorized
-from containerd_lite.registry.helpers import ask_helper
+from containerd_lite.registry.logins.helpers import ask_helper
 from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
 
