@@ -78,9 +78,9 @@ def ask_helper(
 
     The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
     environment. This process caches the program's answer for the server and the config file. A
-    failure is not cached: after a failure, the next call runs the program again. A change of the
-    config file also ends the caching, because ``docker login`` and ``docker logout`` write the
-    file.
+    failure, or an answer without credentials, is not cached: the next call runs the program again.
+    A change of the config file also ends the caching, because ``docker login`` and ``docker
+    logout`` write the file. ``skopeo login`` and ``oras login`` do not write the file.
 
     Args:
         name: The name of the helper.
@@ -192,7 +192,7 @@ def _cached_answer(
         if slot.version != version:
             output = _run_program(program, "get", server.encode(), environ, deadline)
             slot.login = _parse_output(output)
-            slot.version = version
+            slot.version = None if slot.login is None else version
         return slot.login
 
 
