@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import stat
@@ -27,8 +28,11 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.registry.credentials import Credentials, default_credentials
+from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.logins import auth_files
 from containerd_lite.registry.logins.account import _write_entry
 from containerd_lite.registry.logins.auth_files import AuthFile
+from tests.harness.tls import localhost_pem
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
 
 pytestmark = pytest.mark.interpreter
@@ -242,6 +246,20 @@ def test_logins_at_the_same_time_are_all_kept(
     assert os.listdir(config.parent) == [config.name]
 
 
+def test_a_lock_that_another_program_keeps_ends_no_login(
+    host: str, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.parent.mkdir()
+    monkeypatch.setattr(auth_files, "_LOCK_TIMEOUT", 0.05)
+    descriptor = os.open(config.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        login(host, "me", SECRET)
+    finally:
+        os.close(descriptor)
+    assert default_credentials(host) == Credentials("me", SECRET)
+
+
 def test_a_failed_write_leaves_the_old_file(
     host: str, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +407,21 @@ def test_a_token_server_is_asked(server: Scripted, config: Path) -> None:
     assert not config.exists()
     login(server.host, "me", SECRET)
     assert json.loads(config.read_text())["auths"] == {server.host: {"auth": BASIC}}
+
+
+@pytest.fixture(scope="module")
+def pem() -> Path:
+    """A certificate; it is made before a test has a home folder of its own."""
+    return localhost_pem()
+
+
+def test_a_registry_with_tls(pem: Path, another: Callable[..., Scripted], config: Path) -> None:
+    host = guard(another(tls=True)).host
+    with pytest.raises(RegistryUnavailable, match="TLS"):
+        login(host, "me", SECRET, plain_http=False)
+    assert not config.exists()
+    login(host, "me", SECRET, tls=TlsFiles((pem,)))
+    assert json.loads(config.read_text())["auths"] == {host: {"auth": BASIC}}
 
 
 def test_a_host_without_a_registry(server: Scripted, home: Path) -> None:
