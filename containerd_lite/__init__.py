@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from .progress_adapters import tqdm_progress as tqdm_progress
     from .records import to_dict as to_dict
     from .registry.credentials import Credentials as Credentials
+    from .registry.logins.account import login as login
+    from .registry.logins.account import logout as logout
     from .registry.registry import Registry as Registry
     from .runtime.container import Container as Container
     from .runtime.container import DetachedContainer as DetachedContainer
@@ -183,6 +185,8 @@ __all__ = [
     "__version__",
     "load",
     "log_progress",
+    "login",
+    "logout",
     "rich_progress",
     "to_dict",
     "tqdm_progress",
@@ -203,6 +207,7 @@ __getattr__, __dir__ = lazy_names(
         "progress_adapters": ["log_progress", "rich_progress", "tqdm_progress"],
         "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
+        "registry.logins.account": ["login", "logout"],
         "registry.registry": ["Registry"],
         "runtime.container": ["Container", "DetachedContainer"],
         "runtime.io": [

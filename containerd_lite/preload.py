@@ -34,7 +34,7 @@ _MAIN_MODULES = ("client", "layout", "progress_adapters")
 #: Modules that are imported inside functions. Some of these modules can be missing.
 _IN_FUNCTIONS = (
     ".images.pull.convert_schema1",
-    ".registry.helpers",
+    ".registry.logins.helpers",
     ".runtime.checkpoint",
     ".services.metrics",
     ".transport.tcp",

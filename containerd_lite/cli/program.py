@@ -41,6 +41,10 @@ _COMMANDS = {
     "version": "Show the versions of client and daemon.",
     "pull": "Fetch and unpack an image, and print its name and digest.",
     "images": "List images.",
+    "login": "Store a user name and a password for a registry, if the registry accepts them: in "
+    "Docker's credential helper if one is configured, otherwise unencrypted in Docker's config "
+    "file, or in $REGISTRY_AUTH_FILE.",
+    "logout": "Remove the stored credentials for a registry.",
     "verify": "Verify the signatures of an image in a registry, and show who signed it.",
     "sign": "Sign an image in a registry.",
     "attest": "Attach a signed attestation to an image in a registry.",
@@ -57,7 +61,7 @@ _COMMANDS = {
     "Exits with 1 if something necessary is missing.",
 }
 #: The commands that use no daemon, and so have no options for one.
-_WITHOUT_DAEMON = ("verify", "sign", "attest", "tree", "key")
+_WITHOUT_DAEMON = ("login", "logout", "verify", "sign", "attest", "tree", "key")
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
 ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the

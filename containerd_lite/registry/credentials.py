@@ -1,6 +1,7 @@
 """Credentials for registries, from the config files of Docker and podman.
 
-``helpers`` runs credential helpers, and ``auth`` decides where the client sends credentials.
+``auth_files`` finds and parses the files, ``helpers`` runs credential helpers, and ``auth`` decides
+where the client sends credentials.
 """
 
 from __future__ import annotations
@@ -8,27 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..oci.document import Document
-from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
-from ..system import open_regular
+from .logins.auth_files import AuthFile, SafeError, auth_files, docker_file, docker_name
 
-#: Largest config file in bytes. Manifests have the same limit. Docker's own file has a few
-#: kilobytes.
-_MAX_CONFIG = 4 << 20
-#: The names of Docker Hub in config files. All these names mean the same account.
-_HUB_NAMES = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
-#: The name of Docker Hub that Docker writes to config files and passes to helpers.
-_HUB_SERVER = "https://index.docker.io/v1/"
 #: The user name that a helper returns if the secret is an identity token.
 _TOKEN_USERNAME = "<token>"
 
-_FIELDS = ("auths", "credHelpers", "credsStore")
 _ENTRY_FIELDS = ("auth", "username", "password", "identitytoken")
 
 
@@ -78,35 +69,6 @@ class Credentials:
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
-@record(frozen=True)
-class _CredentialsFile:
-    """A file that may contain credentials. It is an error if a ``required`` file does not exist.
-
-    If ``repositories`` is true, as for podman's files, a key can be for a single repository. If
-    ``repositories`` is false, as for Docker's file, every key is for a whole host.
-    """
-
-    path: Path
-    required: bool = False
-    repositories: bool = True
-
-    def host_of(self, key: str) -> str:
-        """Return the host to which a key belongs, or ``""`` for the key of a single repository.
-
-        A key is a host name, a host name with a path, or a URL with any path.
-        """
-        before, mark, after = key.partition("://")
-        host, _, path = (after if mark else before).partition("/")
-        return "" if path and self.repositories and not mark else host
-
-    def unusable(self, reason: str) -> InvalidArgument:
-        """Return the error that says why this file cannot be used."""
-        return InvalidArgument(
-            f"the credentials file {self.path} cannot be used: {reason}",
-            remedy="Correct the file, or log in again",
-        )
-
-
 def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
     """Return the first credentials for ``host`` that the user's config files contain.
 
@@ -136,7 +98,7 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
         RegistryUnauthorized: A credential helper failed.
     """
     environ = os.environ if environ is None else environ
-    found_in_files = (_find_in_file(file, host, environ) for file in _files(environ))
+    found_in_files = (_find_in_file(file, host, environ) for file in auth_files(environ))
     return next(filter(None, found_in_files), None)
 
 
@@ -163,46 +125,18 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
         RegistryUnauthorized: The credential helper failed.
     """
     environ = os.environ if environ is None else environ
-    return _find_in_file(_docker_file(environ), host, environ)
+    return _find_in_file(docker_file(environ), host, environ)
 
 
-def _files(environ: Mapping[str, str]) -> Iterator[_CredentialsFile]:
-    """Yield the files to read, in order."""
-    only = environ.get("REGISTRY_AUTH_FILE")
-    if only:
-        yield _CredentialsFile(Path(only), required=True)
-        return
-    yield _docker_file(environ)
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime, "containers") if runtime else Path("/run/containers", str(os.getuid()))
-    yield _CredentialsFile(folder / "auth.json")
-    config = environ.get("XDG_CONFIG_HOME") or os.path.join(_home(environ), ".config")
-    yield _CredentialsFile(Path(config, "containers", "auth.json"))
-
-
-def _docker_file(environ: Mapping[str, str]) -> _CredentialsFile:
-    folder = environ.get("DOCKER_CONFIG") or os.path.join(_home(environ), ".docker")
-    return _CredentialsFile(Path(folder, "config.json"), repositories=False)
-
-
-def _home(environ: Mapping[str, str]) -> str:
-    return environ.get("HOME") or os.path.expanduser("~")
-
-
-def _find_in_file(
-    file: _CredentialsFile, host: str, environ: Mapping[str, str]
-) -> Credentials | None:
+def _find_in_file(file: AuthFile, host: str, environ: Mapping[str, str]) -> Credentials | None:
     """Return the credentials for ``host`` from one file, or from the helper that the file names."""
-    body = _read(file)
-    if body is None:
-        return None
-    helper, found = _parse_file(file, body, host)
+    helper, found = file.parsed(lambda config: _find(config, file, host)) or ("", None)
     if not helper:
         return found
     # ``helpers`` imports subprocess, which takes 3 ms.
-    from .helpers import ask_helper
+    from .logins.helpers import ask_helper
 
-    login = ask_helper(helper, _docker_name(host), file.path, environ)
+    login = ask_helper(helper, docker_name(host), file.path, environ)
     if login is None:
         return None
     username, secret = login
@@ -211,77 +145,25 @@ def _find_in_file(
     return Credentials(username, secret)
 
 
-def _read(file: _CredentialsFile) -> bytes | None:
-    """Return the file's content, or ``None`` if the file does not exist and is not required."""
-    try:
-        with open_regular(file.path) as source:
-            return source.read(_MAX_CONFIG + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if not file.required:
-            return None
-        raise InvalidArgument(
-            f"$REGISTRY_AUTH_FILE names {file.path}, but no such file exists",
-            remedy="Correct the variable, or unset it",
-        ) from error
-    except OSError as error:
-        raise file.unusable(f"it cannot be read ({error.strerror})") from error
-
-
-class _SafeError(InvalidArgument):
-    """An error whose message quotes no part of the file."""
-
-
-def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
+def _find(config: Document, file: AuthFile, host: str) -> tuple[str, Credentials | None]:
     """Return two values: the helper's name, and the credentials in the file itself.
 
     The name is ``""`` if the file names no helper for ``host``. The credentials are ``None`` if
     the file names a helper.
     """
-    try:
-        config = Document.parse(body, "the file", limit=_MAX_CONFIG).check_case(_FIELDS)
-        helper = _helper_name(config, file, host)
-        return helper, None if helper else _find_in_auths(config, file, host)
-    except _SafeError as error:
-        reason = error.message
-    except InvalidArgument:
-        # The message may quote a value of the file, and every value may be a secret.
-        reason = "it does not have the form that Docker and podman write"
-    # The error is raised outside the ``except`` block. Inside the block, the caught error would
-    # become the context of the raised error.
-    raise file.unusable(reason)
+    helper = file.helper_of(config, host)
+    return helper, None if helper else _find_in_auths(config, file, host)
 
 
-def _helper_name(config: Document, file: _CredentialsFile, host: str) -> str:
-    """Return the name of the helper for ``host``, or ``""``.
-
-    The host's entry in ``credHelpers`` overrides ``credsStore``, even if the entry is empty.
-    """
-    helpers = config.table("credHelpers")
-    keys = _matching_keys(helpers, file, host)
-    return helpers[keys[0]] if keys else config.text("credsStore")
-
-
-def _find_in_auths(config: Document, file: _CredentialsFile, host: str) -> Credentials | None:
+def _find_in_auths(config: Document, file: AuthFile, host: str) -> Credentials | None:
     """Return the credentials for ``host`` in the file's ``auths``."""
     auths = config.document("auths") or Document({}, "no auths")
-    for key in _matching_keys(auths.fields, file, host):
+    for key in file.matching_keys(auths.fields, host):
         entry = auths.document(key)
         found = _decode_entry(entry.check_case(_ENTRY_FIELDS)) if entry else None
         if found:
             return found
     return None
-
-
-def _matching_keys(keys: Iterable[str], file: _CredentialsFile, host: str) -> list[str]:
-    """Return the keys that name ``host``; the key that Docker would write comes first."""
-    wanted = _HUB_NAMES if host in _HUB_NAMES else frozenset({host})
-    found = [key for key in keys if file.host_of(key) in wanted]
-    return sorted(found, key=lambda key: (key != _docker_name(host), key != host))
-
-
-def _docker_name(host: str) -> str:
-    """Return Docker's name for ``host``."""
-    return _HUB_SERVER if host in _HUB_NAMES else host
 
 
 def _decode_entry(entry: Document) -> Credentials | None:
@@ -300,9 +182,9 @@ def _decode_auth(text: str) -> tuple[str, str]:
     try:
         pair = base64.b64decode(text, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise _SafeError("an 'auth' value is not base64-encoded text") from None
+        raise SafeError("an 'auth' value is not base64-encoded text") from None
     username, colon, password = pair.partition(":")
     if not (username and colon):
-        raise _SafeError("an 'auth' value does not have the form user:password")
+        raise SafeError("an 'auth' value does not have the form user:password")
     # In old files of Docker, NUL bytes follow the password.
     return username, password.strip("\0")

@@ -217,7 +217,8 @@ def status_failure(
             f"{where} refuses access to {what} ({status_text})",
             status=status,
             codes=codes,
-            remedy=f"{remedy}: pass credentials=Credentials(user, password), or run docker login",
+            remedy=f"{remedy}: pass credentials=Credentials(user, password), or run "
+            "containerd-lite login",
         )
     if status == 407:
         return _unavailable(

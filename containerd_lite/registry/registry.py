@@ -35,7 +35,15 @@ from .pace import BandwidthLimit, TransferRate
 from .parts import PartsReader
 from .proxies import Proxies
 from .realms import parse_realm_hosts
-from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries, push_scope
+from .session import (
+    MAX_FAILURES,
+    MAX_TRIES,
+    ApiRequest,
+    Report,
+    Session,
+    TransferRetries,
+    push_scope,
+)
 from .tls_contexts import ProxyContexts, file_versions
 
 if TYPE_CHECKING:
@@ -205,6 +213,28 @@ class Registry:
                 cached.connections.close()
             else:
                 cache.release(cached, keep=keep)
+
+    def check_credentials(self, *, deadline: Deadline | None = None) -> None:
+        """Check that the registry itself, not a mirror, accepts the credentials.
+
+        A registry that serves everyone accepts all credentials.
+
+        Raises:
+            RegistryUnauthorized: The registry or its token server refuses the credentials.
+            RegistryNotFound: The host has no registry.
+            InvalidArgument: ``hosts.toml`` sends all requests to another host, which has
+                credentials of its own.
+        """
+        session = self._hosts.own
+        if session.host.is_mirror:
+            account = session.host.account
+            raise InvalidArgument(
+                f"hosts.toml sends the requests for {self._namespace} to {account}",
+                remedy=f"Log in to {account}",
+            )
+        request = ApiRequest("GET", "", "its API")
+        with naming(f"log in to {self._namespace}"):
+            session.send(request, self._deadline(deadline), lambda response: response.snippet(0))
 
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
         """Return the descriptor of the manifest or index that ``reference`` names.

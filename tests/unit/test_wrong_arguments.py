@@ -19,6 +19,8 @@ from containerd_lite import (
     LogFile,
     RegistryOptions,
     log_progress,
+    login,
+    logout,
     tqdm_progress,
 )
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
@@ -231,6 +233,39 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: Registry("a", timeout="5"), "timeout cannot be '5'"),  # type: ignore[arg-type]
     (lambda client, layout: Credentials(5, "x"), "username cannot be of the type int"),  # type: ignore[arg-type]
     (lambda client, layout: Credentials("x", b"s3cret"), "password cannot be of the type bytes"),  # type: ignore[arg-type]
+    *(
+        (lambda client, layout, wrong=wrong: login(*wrong), said)
+        for wrong, said in (
+            ((5, "a", "b"), "registry cannot be 5"),
+            (("https://a.example", "a", "b"), "registry cannot be 'https://a.example'"),
+            (("a.example/app", "a", "b"), "registry cannot be 'a.example/app'"),
+            (("127.0.0.1:1", 5, "b"), "username cannot be of the type int"),
+            (("127.0.0.1:1", "", "b"), "username must not be empty"),
+            (("127.0.0.1:1", "a:b", "b"), "a user name with a colon"),
+            (("127.0.0.1:1", "a", b"s3cret"), "password cannot be of the type bytes"),
+            (("127.0.0.1:1", "a", None), "password must not be empty"),
+            (("127.0.0.1:1", "a", ""), "password must not be empty"),
+            (("127.0.0.1:1", "a", "s3cret\0"), "password must not be empty, and"),
+            (("127.0.0.1:1", "a", "s3cret\ud800"), "password must not be empty, and"),
+        )
+    ),
+    *(
+        (
+            lambda client, layout, wrong=wrong: login("127.0.0.1:1", "a", "b", **wrong),
+            next(iter(wrong)),
+        )
+        for wrong in (
+            {"hosts_dirs": "/etc"},
+            {"tls": "ca.pem"},
+            {"realm_hosts": "a.example"},
+            {"timeout": "5"},
+            {"timeout": 0},
+            {"cancel": 5},
+        )
+    ),
+    (lambda client, layout: logout(None), "registry cannot be None"),  # type: ignore[arg-type]
+    (lambda client, layout: logout("a", timeout=-1), "timeout cannot be -1"),
+    (lambda client, layout: logout("a", cancel=5), "cancel cannot be 5"),  # type: ignore[arg-type]
     (lambda client, layout: LogFile(5), "path cannot be 5"),  # type: ignore[arg-type]
     (lambda client, layout: closing_on_failure("x"), "streams cannot be 'x'"),  # type: ignore[arg-type]
     (lambda client, layout: Streams("x"), "stdin cannot be 'x'"),  # type: ignore[arg-type]

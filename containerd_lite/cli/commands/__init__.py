@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .images import do_pull as do_pull
     from .keys import add_key as add_key
     from .keys import do_key as do_key
+    from .login import add_login as add_login
+    from .login import add_logout as add_logout
+    from .login import do_login as do_login
+    from .login import do_logout as do_logout
     from .logs import add_logs as add_logs
     from .logs import do_logs as do_logs
     from .run import add_exec as add_exec
@@ -40,6 +44,7 @@ __getattr__, __dir__ = lazy_names(
         "doctor": ["add_doctor", "do_doctor"],
         "images": ["add_images", "add_pull", "do_images", "do_pull"],
         "keys": ["add_key", "do_key"],
+        "login": ["add_login", "add_logout", "do_login", "do_logout"],
         "logs": ["add_logs", "do_logs"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
         "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],

@@ -30,6 +30,7 @@ OUTPUTS = {
     "options": r"True True\ncpus: .*\n",
     "registries": r"pulled (\S+)\npushed \1-copy\n",
     "limits_and_mounts": r"2 /data/input\n\n",
+    "login": r"pulled \S+busybox:latest\nremoved the credentials: True\n",
     "logs": r"(?:\d\d:\d\d:\d\d (?:stdout|stderr): (?:ready|failed|done)\n){3}(?:failed|done)\n",
     "network": r"127\.0\.0\.1\tlocalhost\n.*192\.0\.2\.7\tdb\n10\.83\.0\.1\tmachine\n"
     r"10\.83\.0\.2\tweb\n\n"
@@ -44,8 +45,9 @@ def test_each_recipe_has_a_test() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if name != "network"])
-def test_a_recipe(client: Client, daemon: Daemon, busybox: str, name: str) -> None:
-    said = run_recipe(client, daemon, busybox, name)
+def test_a_recipe(client: Client, daemon: Daemon, busybox: str, name: str, tmp_path: Path) -> None:
+    login = {"DOCKER_CONFIG": str(tmp_path), "REGISTRY_USER": "me", "REGISTRY_TOKEN": "x"}
+    said = run_recipe(client, daemon, busybox, name, **login)
     if name == "as_json":
         assert json.loads(said)["containers"] == []
 

@@ -124,6 +124,9 @@ def test_interrupted(
         ["sign", "a", "--key", "k", "--form", "bundle"],
         ["attest", "a", "--key", "k", "--type", "t"],
         ["tree", "a", "--address", "unix:///x"],
+        ["login"],
+        ["login", "-u", "me", "--password", "x", "a", "b"],
+        ["logout", "a", "b"],
         ["key"],
         ["key", "delete"],
         ["key", "import"],
@@ -189,7 +192,10 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["verify", "sign", "attest", "tree", "key", "key generate", "key import", "key public"],
+    [
+        *("login", "logout", "verify", "sign", "attest", "tree"),
+        *("key", "key generate", "key import", "key public"),
+    ],
 )
 def test_help_of_commands_without_a_daemon(
     command: str, capsys: pytest.CaptureFixture[str]

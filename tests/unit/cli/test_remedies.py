@@ -40,7 +40,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         ("run", "Give args=", "Give ARGS"),
         ("run", "Give image=, snapshot= or rootfs=", ""),
         ("run", "Delete the task; if it runs, use force=True", "Delete the task"),
-        ("run", "X: pass credentials=Credentials(a, b), or run docker login", "Run docker login"),
+        ("run", "X: pass credentials=Credentials(a, b), or run y login", "Run y login"),
         ("run", "Pass TLS(cert=...), or use another", "Use another"),
         ("run", "Write type=bind,src=/a,dst=/b", "Write type=bind,src=/a,dst=/b"),
         ("run", 'Write realm_hosts = ["a"] there', 'Write realm_hosts = ["a"] there'),

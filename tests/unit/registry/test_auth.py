@@ -207,7 +207,7 @@ def test_token_answers_that_are_wrong(
 )
 def test_challenges_that_cannot_be_answered(server: Scripted, value: str) -> None:
     server.on("HEAD", TAGGED, challenge(value))
-    with pytest.raises(RegistryUnauthorized, match="docker login"):
+    with pytest.raises(RegistryUnauthorized, match="containerd-lite login"):
         resolve(server)
     assert not any(secret in server.bytes_seen for secret in SECRETS)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnauthorized
-from containerd_lite.registry import credentials as module
 from containerd_lite.registry.credentials import Credentials, default_credentials, docker_config
+from containerd_lite.registry.logins.auth_files import auth_files
 
 ME = Credentials("me", "pass:word")
 TOKEN = Credentials("", "", identity_token="refresh")
@@ -366,12 +366,12 @@ def test_the_first_file_with_credentials_wins(tmp_path: Path, put: Put) -> None:
 
 def test_where_podmans_files_are(tmp_path: Path) -> None:
     environ = {"HOME": "/h", "XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c"}
-    assert [str(file.path) for file in module._files(environ)] == [
+    assert [str(file.path) for file in auth_files(environ)] == [
         "/h/.docker/config.json",
         "/r/containers/auth.json",
         "/c/containers/auth.json",
     ]
-    assert [str(file.path) for file in module._files({"HOME": "/h"})] == [
+    assert [str(file.path) for file in auth_files({"HOME": "/h"})] == [
         "/h/.docker/config.json",
         f"/run/containers/{os.getuid()}/auth.json",
         "/h/.config/containers/auth.json",

@@ -17,7 +17,6 @@ from containerd_lite.oci.document import MAX_DOCUMENT, Document
 from containerd_lite.registry import (
     addresses,
     credentials,
-    helpers,
     hosts,
     hosts_file,
     http_connection,
@@ -29,6 +28,8 @@ from containerd_lite.registry import (
 from containerd_lite.registry.challenges import parse_challenges
 from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.listing import ListLimits, next_page
+from containerd_lite.registry.logins import helpers
+from containerd_lite.registry.logins.auth_files import AuthFile
 from containerd_lite.registry.pace import LeastRate
 from containerd_lite.registry.redaction import Redactor
 from tests.hostile.growth.measuring import Shape, repeating
@@ -203,11 +204,11 @@ def _numbered_toml(name: str, line: Callable[[int], str], **options: Any) -> Sha
     )
 
 
-_FILE = credentials._CredentialsFile(Path("config.json"), repositories=False)
+_FILE = AuthFile(Path("config.json"), repositories=False)
 
 
 def _docker(body: bytes) -> object:
-    return credentials._parse_file(_FILE, body, "docker.io")
+    return _FILE.parse(body, lambda config: credentials._find(config, _FILE, "docker.io"))
 
 
 def _auths(name: str, item: str, **options: Any) -> Shape:

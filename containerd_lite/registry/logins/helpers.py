@@ -6,23 +6,30 @@ docker-credential-helpers (credentials/credentials.go, client/client.go).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from ..child import Ended, run_child
-from ..deadline import Deadline
-from ..debug import LoggedStep
-from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
-from ..lazy import lazy_pattern
-from ..locks import holding
-from ..oci.document import Document
-from ..printable import quoted
-from ..records import field, record
-from ..system import file_version
+from ...child import Ended, run_child
+from ...deadline import Deadline
+from ...debug import LoggedStep
+from ...errors import (
+    ContainerdError,
+    FailedPrecondition,
+    InvalidArgument,
+    RegistryUnauthorized,
+)
+from ...lazy import lazy_pattern
+from ...locks import holding
+from ...oci.document import Document
+from ...printable import quoted
+from ...records import field, record
+from ...system import file_version
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -38,9 +45,11 @@ _FIELDS = ("ServerURL", "Username", "Secret")
 #: (credentials/error.go). The helper's exit code is then not 0.
 _NOT_FOUND = b"credentials not found in native keychain"
 
+_Result = TypeVar("_Result")
+
 
 class _HelperError(Exception):
-    """The reason why a helper gave no credentials. The message never quotes the helper's output."""
+    """The reason why a helper failed. The message never quotes the helper's output."""
 
 
 @record
@@ -69,9 +78,9 @@ def ask_helper(
 
     The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
     environment. This process caches the program's answer for the server and the config file. A
-    failure is not cached: after a failure, the next call runs the program again. A change of the
-    config file also ends the caching, because ``docker login`` and ``docker logout`` write the
-    file.
+    failure, or an answer without credentials, is not cached: the next call runs the program again.
+    A change of the config file also ends the caching, because ``docker login`` and ``docker
+    logout`` write the file. ``skopeo login`` and ``oras login`` do not write the file.
 
     Args:
         name: The name of the helper.
@@ -100,6 +109,76 @@ def ask_helper(
     )
 
 
+def store_in_helper(
+    name: str, server: str, login: tuple[str, str], environ: Mapping[str, str]
+) -> None:
+    """Let ``docker-credential-<name>`` store a user name and a secret for ``server``.
+
+    Afterwards, the caller must write the config file, which ends the caching of earlier answers.
+
+    Args:
+        name: The name of the helper.
+        server: The registry's name, as Docker spells it.
+        login: The user name and the secret.
+        environ: The environment variables.
+
+    Raises:
+        FailedPrecondition: The helper is missing, too slow or fails.
+    """
+    message = {"ServerURL": server, "Username": login[0], "Secret": login[1]}
+
+    def store(program: str, deadline: Deadline) -> None:
+        body = json.dumps(message).encode("ascii") + b"\n"
+        _check_end(_run_program(program, "store", body, environ, deadline))
+
+    _change(name, store, f"did not store the credentials for {server}", environ)
+
+
+def erase_in_helper(name: str, server: str, environ: Mapping[str, str]) -> bool:
+    """Let ``docker-credential-<name>`` erase what it has for ``server``.
+
+    Afterwards, the caller must write the config file, which ends the caching of earlier answers.
+
+    Args:
+        name: The name of the helper.
+        server: The registry's name, as Docker spells it.
+        environ: The environment variables.
+
+    Returns:
+        Whether the helper had credentials for ``server``.
+
+    Raises:
+        FailedPrecondition: The helper is missing, too slow or fails.
+    """
+
+    def erase(program: str, deadline: Deadline) -> bool:
+        body = server.encode()
+        if _parse_output(_run_program(program, "get", body, environ, deadline)) is None:
+            return False
+        _check_end(_run_program(program, "erase", body, environ, deadline))
+        return True
+
+    return _change(name, erase, f"did not erase the credentials for {server}", environ)
+
+
+def _change(
+    name: str,
+    change: Callable[[str, Deadline], _Result],
+    failure: str,
+    environ: Mapping[str, str],
+) -> _Result:
+    """Return the result of ``change``, which runs the helper's program."""
+    try:
+        return change(_find_program(name, environ), Deadline(TIME_LIMIT))
+    except _HelperError as error:
+        reason = str(error)
+    helper = quoted(f"docker-credential-{name}")
+    raise FailedPrecondition(
+        f"the credential helper {helper} {failure}: {reason}",
+        remedy=f"Install or repair {helper}, or remove it from the file that names it",
+    )
+
+
 def _cached_answer(
     name: str, server: str, config: Path, environ: Mapping[str, str], deadline: Deadline
 ) -> tuple[str, str] | None:
@@ -111,8 +190,9 @@ def _cached_answer(
             raise _HelperError("it did not answer in time")
         version = file_version(config)
         if slot.version != version:
-            slot.login = _parse_output(_run_program(program, server, environ, deadline))
-            slot.version = version
+            output = _run_program(program, "get", server.encode(), environ, deadline)
+            slot.login = _parse_output(output)
+            slot.version = None if slot.login is None else version
         return slot.login
 
 
@@ -130,15 +210,15 @@ def _find_program(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _run_program(
-    program: str, server: str, environ: Mapping[str, str], deadline: Deadline
+    program: str, action: str, body: bytes, environ: Mapping[str, str], deadline: Deadline
 ) -> Ended:
     try:
         # The helper's standard error is dropped, because it may quote a secret.
-        with LoggedStep(_LOGGER, "%s get %s", program, server):
+        with LoggedStep(_LOGGER, "%s %s", program, action):
             return run_child(
-                [program, "get"],
+                [program, action],
                 "it",
-                input=server.encode(),
+                input=body,
                 environment=environ,
                 deadline=deadline,
                 max_output=_MAX_OUTPUT,
@@ -147,12 +227,16 @@ def _run_program(
         raise _HelperError(error.message) from None
 
 
+def _check_end(ended: Ended) -> None:
+    if ended.code:
+        raise _HelperError(f"it ended with {ended.how}")
+
+
 def _parse_output(ended: Ended) -> tuple[str, str] | None:
     """Return the user name and the secret in the helper's output."""
-    if ended.code:
-        if ended.stdout.strip() == _NOT_FOUND:
-            return None
-        raise _HelperError(f"it ended with {ended.how}")
+    if ended.code and ended.stdout.strip() == _NOT_FOUND:
+        return None
+    _check_end(ended)
     try:
         answer = Document.parse(ended.stdout, "the answer", limit=_MAX_OUTPUT).check_case(_FIELDS)
         username, secret = answer.text("Username", None), answer.text("Secret", None)
