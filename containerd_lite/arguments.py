@@ -38,6 +38,22 @@ def check_types(values: Mapping[str, object]) -> None:
                 raise refused(name, value, wanted)
 
 
+def check_instance(name: str, value: object, kind: type, wanted: str) -> None:
+    """Check the class of an argument that must be given.
+
+    Args:
+        name: The name of the argument.
+        value: The value of the argument.
+        kind: The class that the value must have.
+        wanted: What the argument accepts.
+
+    Raises:
+        InvalidArgument: The value is not an instance of ``kind``.
+    """
+    if not isinstance(value, kind):
+        raise refused(name, value, wanted)
+
+
 def path(name: str, value: object) -> str:
     """Return the path in an argument.
 
@@ -110,6 +126,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
     "cancel": (_has("is_cancelled"), "a CancelToken"),
+    "deadline": (_has("remaining"), "a Deadline"),
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
     "realm_hosts": (_is_list, "a list of host names"),

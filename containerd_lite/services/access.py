@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from .. import limits, services
+from ..arguments import check_instance
 from ..deadline import Deadline, backoff
 from ..errors import Unavailable
 from ..transport.channel import Channel
@@ -306,6 +307,7 @@ class Services:
             InvalidArgument: The schema lacks the method or a field. The remedy lists the existing
                 methods or fields.
         """
+        check_instance("method", method, str, "the full name of a method: package.Service/Method")
         return self._raw(schema, timeout).any(method, request)
 
     def stub(
@@ -324,6 +326,7 @@ class Services:
         Raises:
             InvalidArgument: The schema lacks the service.
         """
+        check_instance("service", service, str, "the full name of a service: package.Service")
         return services.Stub(self._raw(schema, timeout), service)
 
     def _raw(self, schema: Schema | None, timeout: float | None) -> services.RawService:
