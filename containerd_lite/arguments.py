@@ -119,7 +119,9 @@ _SECRET = ("credentials", "proxy", "username", "password", "identity_token")
 #: For each argument: a function that says whether a value is valid, and what the argument accepts.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(_TEXTS, (_is_text, "a string")),
-    **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, "a function")),
+    **dict.fromkeys(
+        ("progress", "wrap_handler", "stream", "edit", "translate_name"), (callable, "a function")
+    ),
     "labels": (_is_labels, "a mapping of strings to strings, such as {'name': 'value'}"),
     "platform": (_is_platform, "a platform such as 'linux/arm64', or a list of platforms"),
     "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),

@@ -196,6 +196,11 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: layout.import_images("/x", ref=5), "ref cannot be 5"),
     (lambda client, layout: layout.import_images("/x", labels=["a"]), "labels cannot be"),
     (lambda client, layout: layout.export_images("/x", 5), "image cannot be 5"),
+    (lambda client, layout: layout.import_images("/x", translate_name=5), "translate_name cannot"),
+    (
+        lambda client, layout: layout.import_images("/x", ref="a", translate_name=str),
+        "ref= and translate_name= are both given",
+    ),
     *(
         (lambda client, layout, wrong=wrong: Layout(wrong), "path cannot be")
         for wrong in (5, None, b"/x", "/a\0b")
