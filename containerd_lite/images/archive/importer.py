@@ -331,6 +331,13 @@ class _Checker:
         if not media_types.is_document(target.media_type):
             return ()
         document = self._read(target)
+        if document.media_type != target.media_type:
+            _LOGGER.warning(
+                "%s has the media type %s, but its descriptor says %s",
+                target.digest,
+                document.media_type,
+                target.media_type,
+            )
         chosen = document.children
         if isinstance(document, Index):
             chosen = tuple(self._platforms.choose(document, target.digest))

@@ -44,7 +44,9 @@ class ArchiveVerbs(Verbs):
 
         The source is an OCI image layout, or an archive that ``docker save`` has written. A source
         that is both is read as an OCI image layout. An archive can be compressed with gzip or zstd.
-        An image that gets no name is skipped.
+        An image that gets no name is skipped. An image of an archive from ``docker save`` whose
+        config has no diff IDs is imported, but cannot be unpacked. The logger
+        ``containerd_lite.images`` then gets a warning.
 
         Args:
             source: The path of an archive, the path of a folder with an OCI image layout, or a
