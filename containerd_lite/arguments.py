@@ -38,6 +38,22 @@ def check_types(values: Mapping[str, object]) -> None:
                 raise refused(name, value, wanted)
 
 
+def check_instance(name: str, value: object, kind: type, wanted: str) -> None:
+    """Check the class of an argument that must be given.
+
+    Args:
+        name: The name of the argument.
+        value: The value of the argument.
+        kind: The class that the value must have.
+        wanted: What the argument accepts.
+
+    Raises:
+        InvalidArgument: The value is not an instance of ``kind``.
+    """
+    if not isinstance(value, kind):
+        raise refused(name, value, wanted)
+
+
 def path(name: str, value: object) -> str:
     """Return the path in an argument.
 
@@ -104,7 +120,9 @@ _SECRET = ("credentials", "proxy", "username", "password", "identity_token")
 #: For each argument: a function that says whether a value is valid, and what the argument accepts.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(_TEXTS, (_is_text, "a string")),
-    **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, "a function")),
+    **dict.fromkeys(
+        ("progress", "wrap_handler", "stream", "edit", "translate_name"), (callable, "a function")
+    ),
     "labels": (_is_labels, "a mapping of strings to strings, such as {'name': 'value'}"),
     "platform": (_is_platform, "a platform such as 'linux/arm64', or a list of platforms"),
     "resolver": (
@@ -116,6 +134,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "registry": (_has("hosts_dirs"), "a RegistryOptions"),
     "plain_http": (lambda value: isinstance(value, bool), "True or False"),
     "cancel": (_has("is_cancelled"), "a CancelToken"),
+    "deadline": (_has("remaining"), "a Deadline"),
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
     "realm_hosts": (_is_list, "a list of host names"),

@@ -221,11 +221,13 @@ class Image:
 
         Raises:
             DiffIDMismatch: A layer does not have the diff ID that the config lists.
+            InvalidArgument: The config and the manifest have different numbers of layers.
             FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
         """
         top = top_snapshot(self.backend, self._config, snapshotter)
-        if top is not None:
+        if top:
             return top
+        # If the image has layers but its config has no diff IDs, the unpacker raises an error.
         manifest, unpacker = self._manifest, self.backend.unpacker(snapshotter)
         with self.backend.keeping():
             return unpacker.unpack(manifest.image_layers, manifest.config, self._config).top

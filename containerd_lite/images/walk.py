@@ -68,7 +68,7 @@ def children_of(read: Callable[[Descriptor], bytes]) -> Handler:
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         if not media_types.is_document(descriptor.media_type):
             return ()
-        return parse(read(descriptor), descriptor.media_type).children
+        return parse(read(descriptor), descriptor.media_type, exact=False).children
 
     return handle
 

@@ -18,6 +18,8 @@ _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 #: The fields that make a manifest ambiguous (CVE-2021-41190).
 _NOT_IN_MANIFEST = ("manifests", "fsLayers")
 
+_KINDS = (media_types.is_manifest, media_types.is_index)
+
 #: The maximum depth of nested indexes. A hostile registry could nest indexes without end.
 MAX_DEPTH = 8
 
@@ -86,17 +88,20 @@ class Index:
         return self.manifests
 
 
-def parse(body: bytes, media_type: str = "") -> Manifest | Index:
+def parse(body: bytes, media_type: str = "", *, exact: bool = True) -> Manifest | Index:
     """Parse a manifest or an index.
 
     Args:
         body: The JSON document, of at most 4 MiB.
         media_type: The media type that the descriptor or the ``Content-Type`` states, without
             parameters. Default: the media type that the document states.
+        exact: Whether the document must not state another media type than ``media_type``. If false,
+            the media type may be that of Docker or the OCI for the same kind of document, as in
+            containerd.
 
     Raises:
-        InvalidArgument: The document states a media type other than ``media_type``, is ambiguous,
-            does not follow the image-spec, or is a manifest of Docker's schema 1.
+        InvalidArgument: The document states a media type that differs from ``media_type``, is
+            ambiguous, does not follow the image-spec, or is a manifest of Docker's schema 1.
     """
     document = Document.parse(body, "the manifest", limit=MAX_DOCUMENT).check_case(_FIELDS)
     if document.fields.get("schemaVersion") == 1 or media_types.is_schema1(media_type):
@@ -104,7 +109,7 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
             "the manifest is in Docker's schema 1 format and must be converted",
             remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
-    media_type = _find_media_type(document, media_type)
+    media_type = _find_media_type(document, media_type, exact=exact)
     if document.integer("schemaVersion") != 2:
         raise InvalidArgument("the manifest's schemaVersion is not 2")
     if media_types.is_index(media_type):
@@ -112,14 +117,15 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
     return _read_manifest(document, media_type)
 
 
-def _find_media_type(document: Document, expected: str) -> str:
-    """Return the media type of a document.
+def _find_media_type(document: Document, expected: str, *, exact: bool) -> str:
+    """Return the media type that a document states, or else ``expected``.
 
-    Raise ``InvalidArgument`` if the document states a media type other than ``expected``, or has
-    fields that this media type forbids.
+    Raise ``InvalidArgument`` if the document states a media type that differs from ``expected``, or
+    has fields that this media type forbids.
     """
     own = document.text("mediaType")
-    if own and expected and own != expected:
+    is_same_kind = any(kind(own) and kind(expected) for kind in _KINDS)
+    if own and expected and own != expected and (exact or not is_same_kind):
         raise InvalidArgument(
             f"the manifest has the media type {quoted(own)}, but {expected} was expected"
         )

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ..arguments import is_path
 from ..errors import ContainerdError, InvalidArgument
+from ..limits import refused
 from ..system import open_regular
 
 #: The content itself, the path of its file, or an ``Opener`` of the content.
@@ -28,6 +30,8 @@ def opener(content: Content) -> Opener:
         return lambda offset: io.BytesIO(memoryview(content)[offset:])
     if callable(content):
         return content
+    if not is_path(content):
+        raise refused("content", content, "bytes, a path or a function that opens a binary file")
     path = Path(content)
 
     def open_at(offset: int) -> BinaryIO:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import limits
 from .. import registry as package
-from ..arguments import check_types
+from ..arguments import check_instance, check_types
 from ..deadline import Deadline
 from ..errors import InvalidArgument
 from ..interrupt import pause
@@ -248,7 +248,7 @@ class Registry:
             DigestMismatch: The registry states a digest that is not the reference's digest, or that
                 does not match the content.
         """
-        self._check(reference)
+        self._check(reference, deadline=deadline)
         with naming(f"resolve {reference}"):
             return fetch.resolve(self._hosts, reference, self._deadline_maker(deadline))
 
@@ -266,7 +266,7 @@ class Registry:
             DigestMismatch: The content does not match the digest.
             SizeMismatch: The content does not match the size.
         """
-        self._check(reference)
+        self._check(reference, descriptor, deadline=deadline)
         with naming(f"fetch {descriptor.digest} of {reference.name}"):
             return fetch.fetch_manifest(
                 self._hosts, reference, descriptor, self._deadline_maker(deadline)
@@ -284,7 +284,7 @@ class Registry:
             RegistryError: The registry does not state the size.
             DigestMismatch: The registry's response states the digest of another blob.
         """
-        self._check(reference)
+        self._check(reference, descriptor, deadline=deadline)
         with naming(f"find the size of {descriptor.digest} of {reference.name}"):
             return fetch.size_of(self._hosts, reference, descriptor, self._deadline_maker(deadline))
 
@@ -324,7 +324,7 @@ class Registry:
                 ``fetch_manifest``.
         """
         connections = limits.parallel("connections", connections)
-        self._check(reference)
+        self._check(reference, descriptor, deadline=deadline)
         if media_types.is_schema1(descriptor.media_type):
             raise InvalidArgument(
                 f"{descriptor.digest} is a manifest of Docker's schema 1, whose size and digest do "
@@ -390,7 +390,7 @@ class Registry:
             DigestMismatch: The content does not match the descriptor's digest.
             InvalidArgument: The content cannot be read.
         """
-        self._check(reference)
+        self._check(reference, descriptor, deadline=deadline)
         upload = package.Upload(
             self._hosts.sessions_with(PUSH)[0],
             reference,
@@ -417,7 +417,7 @@ class Registry:
         Raises:
             RegistryNotFound: The registry has no such manifest or index.
         """
-        self._check(reference)
+        self._check(reference, deadline=deadline)
         with naming(f"find {reference}"):
             session = self._hosts.sessions_with(PUSH)[0]
             scope = push_scope(reference.repository)
@@ -452,7 +452,8 @@ class Registry:
             InvalidArgument: ``content`` is not a manifest or index.
             DigestMismatch: The reference or the registry states a digest that is not the content's.
         """
-        self._check(reference)
+        self._check(reference, deadline=deadline)
+        check_instance("content", content, bytes, "the manifest or index as bytes")
         with naming(f"push {reference}"):
             session = self._hosts.sessions_with(PUSH)[0]
             return package.push_manifest(
@@ -461,11 +462,12 @@ class Registry:
 
     def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
         """Yield the tags of a repository. Each page of the list is requested when it is needed."""
-        self._check(reference)
+        self._check(reference, deadline=deadline)
         return package.list_tags(self._hosts, reference, self._deadline_maker(deadline))
 
     def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
         """Yield the names of all repositories, if the registry has distribution's ``_catalog``."""
+        check_types({"deadline": deadline})
         return package.list_catalog(self._hosts, self._deadline_maker(deadline))
 
     def referrers(
@@ -483,7 +485,7 @@ class Registry:
         Raises:
             InvalidArgument: ``reference`` has no digest.
         """
-        self._check(reference)
+        self._check(reference, deadline=deadline)
         with naming(f"list referrers of {reference}"):
             return package.find_referrers(
                 self._hosts, reference, artifact_type, self._deadline_maker(deadline)
@@ -532,7 +534,7 @@ class Registry:
             RegistryNotFound: The repository has no such content.
             RegistryError: The registry does not allow deletion. The error's ``status`` is then 405.
         """
-        self._check(reference)
+        self._check(reference, *([] if descriptor is None else [descriptor]), deadline=deadline)
         session, common_deadline = self._hosts.sessions_with(PUSH)[0], self._deadline(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
             if descriptor is None:
@@ -542,8 +544,14 @@ class Registry:
                     session, reference.repository, "blobs", descriptor.digest, common_deadline
                 )
 
-    def _check(self, reference: Reference) -> None:
-        """Raise InvalidArgument if ``reference`` names a different registry."""
+    def _check(
+        self, reference: Reference, *descriptors: Descriptor, deadline: Deadline | None = None
+    ) -> None:
+        """Check arguments. Raise InvalidArgument if ``reference`` names a different registry."""
+        check_instance("reference", reference, Reference, "a Reference, as Reference.parse returns")
+        for descriptor in descriptors:
+            check_instance("descriptor", descriptor, Descriptor, "a Descriptor, as resolve returns")
+        check_types({"deadline": deadline})
         if reference.host != self._namespace:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 

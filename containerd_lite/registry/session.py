@@ -9,14 +9,14 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..lazy import lazy_pattern
 from ..progress import ProgressEvent
-from ..records import field, record
+from ..records import field, record, replace
 from ..undo import Undo
 from .addresses import AddressLevel
 from .auth import Authenticator
@@ -211,10 +211,30 @@ class Session:
             # This loop ends, because the authenticator answers at most two challenges of a request.
             header, response = second, self._follow(request, second, deadline)
         if response.status not in request.expect:
-            raise self._failure(request, response, response.snippet(MAX_ERROR))
+            body = response.snippet(MAX_ERROR)
+            body = body or self._refusal(request, response, header, deadline)
+            raise self._failure(request, response, body)
         if self._is_from_host(response):
             self._add_warnings(response)
         return response
+
+    def _refusal(
+        self, request: ApiRequest, response: Response, authorization: str, deadline: Deadline
+    ) -> bytes:
+        """Return the reason why the host refuses access in answer to a HEAD request.
+
+        A response to HEAD has no body, so this method sends the request once more, as GET. The
+        result is ``b""`` if the host does not refuse this request in the same way. After status 401
+        there is no further request, because a host can lock an account after wrong passwords.
+        """
+        if request.method != "HEAD" or response.status != 403 or request.anonymous:
+            return b""
+        with suppress(RegistryError, Retryable):
+            answer = self._follow(replace(request, method="GET"), authorization, deadline)
+            if answer.status == response.status and self._is_from_host(answer):
+                return answer.snippet(MAX_ERROR)
+            answer.close()
+        return b""
 
     def _is_from_host(self, response: Response) -> bool:
         """Return whether the response is from the host itself, not from another origin."""

@@ -22,6 +22,7 @@ from ..errors import (
     Unavailable,
     Unimplemented,
 )
+from ..limits import refused
 from ..printable import quoted
 from ..records import record, replace
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
@@ -343,6 +344,12 @@ def request_of(method: Method, fields: Fields) -> bytes:
 def current_lease(channel: Channel, namespace: str) -> str:
     """Return the id of the lease of the surrounding ``joined_lease`` block, or ``""``."""
     return _LEASES.get().get((channel.name, namespace), "")
+
+
+def check_lease_id(id: str) -> None:
+    """Raise ``InvalidArgument`` if a value cannot be the id of a lease."""
+    if not isinstance(id, str) or not id:
+        raise refused("id", id, "the id of a lease, as a string")
 
 
 @contextmanager

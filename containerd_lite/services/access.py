@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from .. import limits, services
+from ..arguments import check_instance, check_types
 from ..deadline import Deadline, backoff
 from ..errors import Unavailable
 from ..transport.channel import Channel
-from ._base import CallContext
+from ._base import CallContext, check_lease_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,21 +186,40 @@ class Services:
             reconnect=reconnect,
         )
 
-    def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
+    def lease(
+        self,
+        *,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        expires: float = 86400,
+    ) -> AbstractContextManager[str]:
         """Keep garbage collection from deleting what the block writes.
 
         The block runs under a lease. The context manager yields the id of the lease. If blocks are
-        nested, the inner block uses the lease of the outer block. The lease is renewed while the
-        block runs, and deleted when the block ends. Garbage collection then removes what the block
-        wrote and no image, container or label refers to.
+        nested, the inner block uses the lease of the outer block, unless the inner block has an
+        ``id`` or ``labels``. The lease is renewed while the block runs, and deleted when the block
+        ends. Garbage collection then removes what the block wrote and no image, container or label
+        refers to.
+
+        To run a block under a lease that exists, use ``lease_service.joining(id)``, which neither
+        renews nor deletes the lease. To make a lease that outlives the block, use
+        ``lease_service.create``.
 
         Args:
+            id: The id of the lease. Default: a random id.
+            labels: The labels of the lease. The label ``containerd.io/gc.expire`` is set by
+                ``expires``.
             expires: Seconds after which the lease expires if this process dies.
 
         Raises:
-            InvalidArgument: ``expires`` is too short or too long.
+            AlreadyExists: A lease with this id exists.
+            InvalidArgument: ``expires`` is too short or too long, or an argument has the wrong
+                type.
         """
-        return services.keeping(self.lease_service, expires)
+        check_types({"labels": labels})
+        if id is not None:
+            check_lease_id(id)
+        return services.keeping(self.lease_service, expires, id=id, labels=labels)
 
     def temp_mount(
         self, mounts: Iterable[Mount], *, read_only: bool = False
@@ -306,6 +326,7 @@ class Services:
             InvalidArgument: The schema lacks the method or a field. The remedy lists the existing
                 methods or fields.
         """
+        check_instance("method", method, str, "the full name of a method: package.Service/Method")
         return self._raw(schema, timeout).any(method, request)
 
     def stub(
@@ -324,6 +345,7 @@ class Services:
         Raises:
             InvalidArgument: The schema lacks the service.
         """
+        check_instance("service", service, str, "the full name of a service: package.Service")
         return services.Stub(self._raw(schema, timeout), service)
 
     def _raw(self, schema: Schema | None, timeout: float | None) -> services.RawService:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 
@@ -28,6 +28,7 @@ from ..oci import digest as digests
 from ..operation import note_left
 from ..printable import quoted
 from . import lifetimes
+from .filters import Filter
 from .leases import LeaseService, Resource
 
 #: Seconds that clean-up after a failure may take, including garbage collection.
@@ -46,12 +47,19 @@ _RENEW_AFTER, _RETRY_AFTER = 0.5, 0.05
 
 
 @contextmanager
-def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[str]:
+def keeping(
+    leases: LeaseService,
+    expires: float,
+    resume: str = "",
+    *,
+    id: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Run the block under a lease, and yield the id of the lease.
 
-    If blocks are nested, the inner block uses the lease of the outer block. The lease is renewed
-    while the block runs, and deleted when the block ends. If the block raises an error, garbage
-    collection then removes what the block wrote.
+    If blocks are nested, the inner block uses the lease of the outer block, unless the inner block
+    has an id or labels. The lease is renewed while the block runs, and deleted when the block ends.
+    If the block raises an error, garbage collection then removes what the block wrote.
 
     Args:
         leases: The leases service of the namespace.
@@ -59,12 +67,15 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
         resume: A name for the work of the block. If a block with a name fails, its lease is kept,
             and a later block with the same name uses this lease. Default: no name, so that the
             lease is always deleted.
+        id: The id of the lease. Default: a random id.
+        labels: The labels of the lease. This function adds the label ``EXPIRE``.
 
     Raises:
+        AlreadyExists: A lease with this id exists.
         InvalidArgument: ``expires`` is too short or too long.
     """
     joined = leases.joined
-    if joined:
+    if joined and id is None and labels is None:
         yield joined
         return
     seconds = None
@@ -75,15 +86,16 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
             f"expires cannot be {quoted(expires)}",
             remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {limits.LONGEST:g} seconds",
         )
-    id = f"lite-{os.urandom(8).hex()}"
+    id = id or f"lite-{os.urandom(8).hex()}"
     if resume:
         id = f"lite-resume-{digests.encoded(digests.of(resume.encode()))[:32]}"
+    labels = {**(labels or {}), **_until(expires)}
     is_active = False
     try:
-        if not _create(leases, id, expires, may_exist=bool(resume)):
-            _renew(leases, id, expires)
+        if not _create(leases, id, labels, may_exist=bool(resume)):
+            _renew(leases, id, expires, labels)
         is_active = True
-        with leases.joining(id), _renewing(leases, id, expires):
+        with leases.joining(id), _renewing(leases, id, expires, labels):
             yield id
         is_active = False
         with shielded():  # the block has succeeded
@@ -91,19 +103,28 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     except BaseException as error:
         if not resume:
             with shielded():
-                _clean_up(leases, id, expires, error, is_active=is_active)
+                _clean_up(leases, id, expires, error, created_with=None if is_active else labels)
         raise
 
 
 def _clean_up(
-    leases: LeaseService, id: str, expires: float, error: BaseException, *, is_active: bool
+    leases: LeaseService,
+    id: str,
+    expires: float,
+    error: BaseException,
+    *,
+    created_with: Mapping[str, str] | None,
 ) -> None:
-    """Delete the lease of a block that failed with ``error``, and what only the lease keeps."""
+    """Delete the lease of a block that failed with ``error``, and what only the lease keeps.
+
+    If the block has not begun, ``created_with`` are the labels with which the lease was created.
+    """
     try:
-        if is_active:
+        if created_with is None:
             _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
         elif isinstance(error, Cancelled) or not isinstance(error, ContainerdError):
-            _delete_if_created(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
+            quick = leases.with_options(timeout=_INTERRUPTED_TIMEOUT)
+            _delete_if_created(quick, id, created_with)
     except ContainerdError:
         until = datetime.now(timezone.utc) + timedelta(seconds=expires)
         note_left(
@@ -113,7 +134,9 @@ def _clean_up(
 
 
 @contextmanager
-def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
+def _renewing(
+    leases: LeaseService, id: str, expires: float, labels: Mapping[str, str]
+) -> Iterator[None]:
     """Renew the lease from a thread while the block runs.
 
     If another client deletes the lease, the thread ends.
@@ -125,7 +148,7 @@ def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
         while not has_ended.wait(expires * part):
             part = _RENEW_AFTER
             try:
-                _renew(leases, id, expires)
+                _renew(leases, id, expires, labels)
             except NotFound:
                 return
             except ContainerdError:  # the daemon may come back before the lease expires
@@ -142,14 +165,16 @@ def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
             thread.join(_CLEANUP_TIMEOUT)
 
 
-def _delete_if_created(leases: LeaseService, id: str) -> None:
+def _delete_if_created(leases: LeaseService, id: str, labels: Mapping[str, str]) -> None:
     """Delete a lease whose creation was interrupted. The lease may or may not exist.
 
-    A busy daemon may create the lease later, so this function tries several times.
+    A busy daemon may create the lease later, so this function tries several times. A lease with the
+    same id but other labels belongs to another client.
     """
     for wait in _DELETE_WAITS:
-        with suppress(NotFound):
-            leases.delete(id)
+        if any(lease.labels == labels for lease in leases.list(Filter("id") == id)):
+            with suppress(NotFound):
+                leases.delete(id)
             return
         time.sleep(wait)
 
@@ -181,19 +206,25 @@ def collect_garbage(leases: LeaseService, timeout: float) -> None:
         DeadlineExceeded: The collection took longer than ``timeout``.
     """
     id = f"lite-collect-{os.urandom(8).hex()}"
-    _create(leases, id, timeout)
+    _create(leases, id, _until(timeout))
     _delete(leases.with_options(timeout=timeout), id, sync=True)
 
 
-def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = False) -> bool:
+def _until(expires: float) -> dict[str, str]:
+    """Return the label by which a lease expires ``expires`` seconds from now."""
+    return lifetimes.expires(datetime.now(timezone.utc) + timedelta(seconds=expires))
+
+
+def _create(
+    leases: LeaseService, id: str, labels: Mapping[str, str], *, may_exist: bool = False
+) -> bool:
     """Create a lease and return true.
 
     If the lease exists already, return false if ``may_exist`` is true, else raise
     ``AlreadyExists``.
     """
-    until = datetime.now(timezone.utc) + timedelta(seconds=expires)
     try:
-        leases.create(id, lifetimes.expires(until))
+        leases.create(id, labels)
     except AlreadyExists:
         if not may_exist:
             raise
@@ -201,8 +232,8 @@ def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = 
     return True
 
 
-def _renew(leases: LeaseService, id: str, expires: float) -> None:
-    """Make a lease expire ``expires`` seconds from now.
+def _renew(leases: LeaseService, id: str, expires: float, labels: Mapping[str, str]) -> None:
+    """Make a lease expire ``expires`` seconds from now. It keeps its other labels.
 
     No RPC renews a lease, so this function deletes the lease and creates it again. Meanwhile, a
     temporary lease protects the resources, even if this process is interrupted. For about two
@@ -212,8 +243,9 @@ def _renew(leases: LeaseService, id: str, expires: float) -> None:
     # lease again.
     leases.list_resources(id)
     temporary = f"lite-{os.urandom(8).hex()}"
-    for old, new in ((id, temporary), (temporary, id)):
-        _create(leases, new, expires, may_exist=True)  # restore_lease() may have created the lease
+    until = _until(expires)
+    for old, new, wanted in ((id, temporary, until), (temporary, id, {**labels, **until})):
+        _create(leases, new, wanted, may_exist=True)  # restore_lease() may have created the lease
         _copy_resources(leases, old, new)
         leases.delete(old)
 
@@ -240,5 +272,5 @@ def restore_lease(leases: LeaseService) -> bool:
     id = leases.joined
     if not id or any(lease.id == id for lease in leases.list()):
         return False
-    _create(leases, id, RESUME_EXPIRES, may_exist=True)
+    _create(leases, id, _until(RESUME_EXPIRES), may_exist=True)
     return True

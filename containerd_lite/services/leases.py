@@ -14,7 +14,7 @@ from ..oci.image_record import EXPIRE as EXPIRE
 from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
-from ._base import Service, current_lease, joined_lease
+from ._base import Service, check_lease_id, current_lease, joined_lease
 
 #: The resource types that all daemons know.
 _RESOURCE_TYPES = "content, ingests and snapshots/<snapshotter>"
@@ -60,11 +60,16 @@ class LeaseService(Service):
         """Return a context manager. The calls within its block use the lease ``id``.
 
         If one of these calls creates a resource, the daemon adds the resource to the lease. Calls
-        to other daemons or namespaces do not use the lease.
+        to other daemons or namespaces do not use the lease. The block neither renews nor deletes
+        the lease. Calls of the block raise ``NotFound`` if the lease does not exist.
 
         Args:
             id: The id of the lease.
+
+        Raises:
+            InvalidArgument: ``id`` is not a string or is empty.
         """
+        check_lease_id(id)
         return joined_lease(self._channel, self._context.namespace, id)
 
     def create(self, id: str = "", labels: Mapping[str, str] | None = None) -> Lease:

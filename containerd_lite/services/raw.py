@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..arguments import check_instance
 from ..errors import InvalidArgument
 from ..schema.plain import fill
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, Schema, encode
@@ -30,7 +31,8 @@ class RawService(Service):
         self, channel: Channel, context: CallContext, schema: Schema | None = None
     ) -> None:
         super().__init__(channel, context)
-        self.schema = schema or CONTAINERD
+        self.schema = CONTAINERD if schema is None else schema
+        check_instance("schema", self.schema, Schema, "what schema.load returned")
 
     def any(self, name: str, request: Request = None) -> DynamicMessage:
         """Call a method: with ``call`` if it is unary, else with ``stream``.
@@ -94,7 +96,8 @@ class RawService(Service):
             if not isinstance(request, method.request):
                 raise InvalidArgument(
                     f"{method.path[1:]} takes a {method.request.DESCRIPTOR.full_name} "
-                    f"of this schema, or a mapping of its fields, not {type(request).__name__}"
+                    f"of this schema, or a mapping of its fields, not {type(request).__name__}",
+                    remedy="Pass request={'FIELD': VALUE}",
                 )
             return request
         return fill(self.schema, method.request, request or {})

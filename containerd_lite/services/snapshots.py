@@ -80,10 +80,16 @@ class SnapshotService(Service):
     ) -> tuple[Mount, ...]:
         """Create a writable snapshot and return its mounts.
 
+        The daemon's garbage collection deletes a snapshot that nothing refers to: no lease, no
+        container, no label of content or of an image, and no child. It can run right after this
+        call. So call this method in a block of ``Client.lease()`` or ``lease_service.joining(id)``,
+        or pass the label ``lifetimes.ROOT`` to keep the snapshot until ``remove``. A collection
+        deletes the snapshot after the block, unless a container then uses it.
+
         Args:
             key: The key of the snapshot.
             parent: The name of the parent. Default: an empty snapshot without a parent.
-            labels: The labels of the snapshot.
+            labels: The labels of the snapshot, such as ``{lifetimes.ROOT: ""}``.
 
         Raises:
             AlreadyExists: A snapshot with this key exists.
@@ -95,6 +101,8 @@ class SnapshotService(Service):
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
     ) -> tuple[Mount, ...]:
         """Create a read-only snapshot and return its mounts.
+
+        Garbage collection deletes the snapshot unless something refers to it; see ``prepare``.
 
         Args:
             key: The key of the snapshot.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ..arguments import check_instance
 from ..errors import FailedPrecondition, InvalidArgument, Unimplemented
 from ..printable import quoted
 from ._types import Mount
@@ -18,6 +19,7 @@ from .mounts import Activation, MountService
 
 #: Seconds after which the lease of an activation expires if this process dies.
 _EXPIRES = 86400.0
+_WANTED = "the mounts that prepare(), view() or mounts() of a snapshots service returned"
 
 
 @contextmanager
@@ -28,11 +30,13 @@ def temp_mount(
 
     This process makes the mounts that the kernel can make. The daemon makes the other mounts.
     """
-    wanted = tuple(mountable_again(mount) for mount in mounts)
-    if not wanted:
-        raise InvalidArgument(
-            "there is nothing to mount", remedy="Pass the mounts that the snapshotter returned"
-        )
+    check_instance("mounts", mounts, Iterable, _WANTED)
+    found = tuple(mounts)
+    if not found:
+        raise InvalidArgument("there is nothing to mount", remedy=f"Pass {_WANTED}")
+    for mount in found:
+        check_instance("mounts", mount, Mount, _WANTED)
+    wanted = tuple(map(mountable_again, found))
     plain = tuple(map(without_id_maps, wanted))
     if plain != wanted and not is_read_only:
         raise Unimplemented(

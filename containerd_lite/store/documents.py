@@ -11,10 +11,14 @@ from .protocol import ContentStore, read_blob
 def read_document(store: ContentStore, descriptor: Descriptor) -> Manifest | Index:
     """Return the manifest or index that a descriptor refers to, and verify its content.
 
+    A document in Docker's format can have a descriptor with OCI's media type, and the reverse:
+    containerd imports such archives.
+
     Raises:
         NotFound: The store has no such blob.
         SizeMismatch: The blob is larger than 4 MiB, or does not have the descriptor's size.
         DigestMismatch: The blob does not have the descriptor's digest.
         InvalidArgument: The blob is not a valid manifest or index.
     """
-    return parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)
+    body = read_blob(store, descriptor, MAX_DOCUMENT)
+    return parse(body, descriptor.media_type, exact=False)

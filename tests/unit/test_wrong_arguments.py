@@ -25,6 +25,8 @@ from containerd_lite import (
 )
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
 from containerd_lite.images.resolver import RegistryResolver
+from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
@@ -44,6 +46,39 @@ for _ in range(100_000):
 HUGE = 10**5000
 #: An image that no registry has: the port is closed, so a request would fail in another way.
 REF = "127.0.0.1:1/a:1"
+REFERENCE = Reference.parse(REF)
+BLOB = Descriptor("application/octet-stream", f"sha256:{'0' * 64}", 1)
+VERSION = "containerd.services.version.v1.Version/Version"
+#: Calls of a registry with a wrong argument, and how the message begins.
+REGISTRY_CALLS: list[tuple[Callable[[Any], object], str]] = [
+    *(
+        (lambda registry, name=name, more=more: getattr(registry, name)(5, *more), "reference")
+        for name, more in (
+            ("resolve", ()),
+            ("fetch_manifest", (5,)),
+            ("blob_size", (5,)),
+            ("open_blob", (5,)),
+            ("upload_blob", (5, b"")),
+            ("head_manifest", ()),
+            ("push_manifest", (b"{}",)),
+            ("tags", ()),
+            ("referrers", ()),
+            ("verify_signatures", (5,)),
+            ("delete", ()),
+        )
+    ),
+    (lambda registry: registry.upload_blob(REFERENCE, 5, b""), "descriptor cannot be 5"),
+    *(
+        (lambda registry, name=name: getattr(registry, name)(REFERENCE, 5), "descriptor cannot")
+        for name in ("fetch_manifest", "blob_size", "open_blob", "delete")
+    ),
+    (lambda registry: registry.resolve(None), "reference cannot be None"),
+    (lambda registry: registry.resolve(REF), f"reference cannot be '{REF}'"),
+    (lambda registry: registry.resolve(REFERENCE, deadline=5), "deadline cannot be 5"),
+    (lambda registry: registry.catalog(deadline=5), "deadline cannot be 5"),
+    (lambda registry: registry.push_manifest(REFERENCE, "{}"), "content cannot be '{}'"),
+    (lambda registry: registry.upload_blob(REFERENCE, BLOB, 5), "content cannot be 5"),
+]
 
 
 def entered(context: AbstractContextManager[object]) -> object:
@@ -194,6 +229,11 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: layout.import_images("/x", ref=5), "ref cannot be 5"),
     (lambda client, layout: layout.import_images("/x", labels=["a"]), "labels cannot be"),
     (lambda client, layout: layout.export_images("/x", 5), "image cannot be 5"),
+    (lambda client, layout: layout.import_images("/x", translate_name=5), "translate_name cannot"),
+    (
+        lambda client, layout: layout.import_images("/x", ref="a", translate_name=str),
+        "ref= and translate_name= are both given",
+    ),
     *(
         (lambda client, layout, wrong=wrong: Layout(wrong), "path cannot be")
         for wrong in (5, None, b"/x", "/a\0b")
@@ -282,6 +322,24 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
         for wrong in ({"logger": "x"}, {"level": "INFO"}, {"interval": "5"}, {"interval": -1})
     ),
     (lambda client, layout: entered(tqdm_progress(5)), "file cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: client.call(5), "method cannot be 5"),
+    (lambda client, layout: client.call(VERSION, schema=5), "schema cannot be 5"),
+    (lambda client, layout: client.call(VERSION, timeout="5"), "timeout cannot be '5'"),
+    (lambda client, layout: client.call(VERSION, 5), f"{VERSION} takes a google.protobuf.Empty"),
+    (lambda client, layout: client.lease(id=5), "id cannot be 5"),
+    (lambda client, layout: client.lease(id=""), "id cannot be ''"),
+    (lambda client, layout: client.lease(labels=["a"]), "labels cannot be"),
+    (lambda client, layout: client.lease_service.joining(5), "id cannot be 5"),
+    (lambda client, layout: client.stub(5), "service cannot be 5"),
+    (lambda client, layout: client.stub("x", schema=5), "schema cannot be 5"),
+    (lambda client, layout: entered(client.temp_mount(5)), "mounts cannot be 5"),
+    (lambda client, layout: entered(client.temp_mount("/x")), "mounts cannot be '/'"),
+    (lambda client, layout: entered(client.temp_mount([5])), "mounts cannot be 5"),
+    (lambda client, layout: entered(client.temp_mount([])), "there is nothing to mount"),
+    *(
+        (lambda client, layout, call=call: call(Registry(REFERENCE.host)), said)
+        for call, said in REGISTRY_CALLS
+    ),
 ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from ...arguments import check_types
+from ...errors import InvalidArgument
 from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
@@ -32,9 +33,14 @@ class ImportRequest:
     progress: ProgressCallback | None = None
     max_concurrent: int = 3
     policy: PolicyLike | None = None
+    translate_name: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
         check_types(vars(self))
+        if self.ref is not None and self.translate_name is not None:
+            raise InvalidArgument(
+                "ref= and translate_name= are both given", remedy="Pass only one of them"
+            )
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the wanted platforms, by default the backend's platform."""
@@ -51,6 +57,7 @@ class ExportRequest:
     all_platforms: bool = False
     skip_docker_manifest: bool = False
     without: Sequence[ImageLike] = ()
+    skip_missing: bool = False
     progress: ProgressCallback | None = None
 
     def __post_init__(self) -> None:

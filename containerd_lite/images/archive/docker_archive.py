@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -27,6 +28,7 @@ from ...store.protocol import ContentStore, read_blob
 from ...store.tar import normalise_name
 from .intake import Intake
 
+_LOGGER = logging.getLogger(__package__)
 _FIELDS = ("Config", "RepoTags", "Layers")
 _LAYERS = {
     "": media_types.DOCKER_LAYER,
@@ -114,7 +116,11 @@ class _Files:
         """Return the manifest of an image; write it to the store if no earlier image has it."""
         target = Descriptor(media_types.DOCKER_CONFIG, *self._find(saved.config))
         config = self._config(target)
-        if len(saved.layers) != len(config.diff_ids):  # checked before any layer is read
+        if saved.layers and not config.diff_ids:
+            _LOGGER.warning(
+                "the config %s has no diff IDs, so the image cannot be unpacked", target.digest
+            )
+        elif len(saved.layers) != len(config.diff_ids):  # checked before any layer is read
             raise InvalidArgument(
                 f"{quoted(saved.config)} has {len(config.diff_ids)} diff IDs, but manifest.json "
                 f"lists {len(saved.layers)} layers"
@@ -177,8 +183,11 @@ def _find(intake: Intake, name: str) -> tuple[str, int]:
 
 
 def _check_diff_ids(layers: list[Descriptor], config: ImageConfig) -> None:
-    """Check that the digest of each uncompressed layer is the diff ID in the config."""
-    for layer, diff_id in zip(layers, config.diff_ids, strict=True):
+    """Check that the digest of each uncompressed layer is the diff ID in the config.
+
+    A config without diff IDs passes.
+    """
+    for layer, diff_id in zip(layers, config.diff_ids, strict=bool(config.diff_ids)):
         if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff_id:
             raise DiffIDMismatch(
                 f"a layer has digest {layer.digest}, but its diff ID in the config is {diff_id}"

@@ -60,7 +60,9 @@ def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> N
     backend = backend.with_defaults(platform=only_one(request.platform))
     if via == "auto" and any(isinstance(source, Descriptor) for source in request.images):
         via = "client"  # the daemon exports images only by name
-    by_daemon = is_for_daemon(backend, via, without=request.without)
+    by_daemon = is_for_daemon(
+        backend, via, without=request.without, skip_missing=request.skip_missing
+    )
     with LoggedStep(_LOGGER, "export images"):
         if by_daemon:
             with falling_back(via), backend.keeping():
@@ -90,7 +92,8 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
     if not request.images:
         raise InvalidArgument("no image to export", remedy="Pass one or more images")
     platforms = request.platforms(backend)
-    plan = _Plan(backend.store, platforms, (platforms.wanted or (backend.platform,))[0])
+    docker_platform = (platforms.wanted or (backend.platform,))[0]
+    plan = _Plan(backend.store, platforms, docker_platform, skip_missing=request.skip_missing)
     # The images are sorted, so that the archive does not depend on the order of the arguments.
     named = (name_and_target(backend, source) for source in request.images)
     for name, root in sorted(named, key=_name_and_digest):
@@ -147,6 +150,8 @@ class _Plan:
         store: The store that has the images.
         platforms: The platforms whose content is exported.
         docker_platform: The platform whose manifests are in Docker's ``manifest.json``.
+        skip_missing: Whether to leave out the configs and layers of manifests whose content the
+            store does not have completely.
         blobs: The descriptors of the blobs to write, by digest.
         saved: The manifests for Docker's ``manifest.json``, each with the names of its image. Each
             key consists of the digests of the config and the layers.
@@ -155,6 +160,7 @@ class _Plan:
     store: ContentStore
     platforms: Platforms
     docker_platform: Platform
+    skip_missing: bool = False
     blobs: dict[str, Descriptor] = field(default_factory=dict)
     saved: dict[object, tuple[Manifest, list[str]]] = field(default_factory=dict)
     _entries: list[dict[str, object]] = field(default_factory=list)
@@ -166,9 +172,16 @@ class _Plan:
             NotFound: A manifest or index is missing, and ``allows_missing`` is false.
             NoMatchingPlatform: The image lacks a platform, and ``allows_missing`` is false.
         """
+        has_content = False
         for found in walk(partial(self._children, name, allows_missing), target):
+            has_content |= not media_types.is_document(found.media_type)
             if not found.is_foreign:
                 self.blobs.setdefault(found.digest, found)
+        if self.skip_missing and not has_content:
+            raise NotFound(
+                f"the store has the complete content of no wanted platform of {name}",
+                remedy=_FETCH_REMEDY,
+            )
 
     def add_to_indexes(self, name: str, target: Descriptor) -> None:
         """Add an image to ``index.json`` and to Docker's ``manifest.json``."""
@@ -176,8 +189,11 @@ class _Plan:
         if entry in self._entries:
             return
         self._entries.append(entry)
-        with suppress(NoMatchingPlatform):
+        # If ``skip_missing`` is false, ``add`` has read the manifest of ``docker_platform``.
+        with suppress(NotFound if self.skip_missing else NoMatchingPlatform):
             manifest = find_manifest(name, target, self.docker_platform, self._read)
+            if self.skip_missing and not self._is_complete(manifest):
+                return
             if media_types.is_config(manifest.config.media_type):
                 key = (manifest.config.digest, *(layer.digest for layer in manifest.layers))
                 self.saved.setdefault(key, (manifest, []))[1].append(name)
@@ -193,13 +209,20 @@ class _Plan:
         try:
             document = self._read(target)
             if isinstance(document, Index):
-                return self.platforms.choose(document, name or target.digest)
+                chosen = self.platforms.choose(document, name or target.digest)
+                return list(filter(self._has, chosen)) if self.skip_missing else chosen
         except NotFound as error:  # or its subclass NoMatchingPlatform
             if allows_missing:
                 return ()
             error.remedy = error.remedy or _FETCH_REMEDY
             raise
+        if self.skip_missing and not self._is_complete(document):
+            return ()
         return document.children
+
+    def _is_complete(self, manifest: Manifest) -> bool:
+        """Return whether the store has the config and all layers, except for foreign layers."""
+        return all(child.is_foreign or self._has(child) for child in manifest.children)
 
     def leave_out(self, without: set[str]) -> None:
         """Remove the blobs in ``without``; check that the store has the remaining content.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
+from ...arguments import check_instance
 from ...debug import LoggedStep
 from ...errors import InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
 from ...oci import digest as digests
@@ -68,6 +69,7 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
     guard = guard_for(backend, request.policy)
     for_client = {
         "ref": request.ref,
+        "translate_name": request.translate_name,
         "skip_missing": request.skip_missing,
         "folders": is_folder,
         "policies": guard,
@@ -116,9 +118,11 @@ def _import_here(
     intake = Intake(backend.store, job)
     intake.read_all(request.source, request.max_concurrent)
     entries = _entries(intake, backend.store)
-    targets = _targets_by_name(entries, request.ref)
+    targets = _targets_by_name(entries, request)
     if not targets:
-        raise InvalidArgument("the archive has no image with a name", remedy="Name it with ref=")
+        raise InvalidArgument(
+            "the archive has no image with a name", remedy="Name it with ref= or translate_name="
+        )
     checker = _Checker(backend.store, platforms, intake)
     targets = checker.matching(targets)
     verdicts: Mapping[str, Verdict | None] = {}
@@ -168,17 +172,20 @@ def _entries(intake: Intake, store: ContentStore) -> Sequence[Descriptor]:
     )
 
 
-def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descriptor]:
+def _targets_by_name(
+    entries: Iterable[Descriptor], request: ImportRequest
+) -> dict[str, Descriptor]:
     """Return the target of each image, by the image's full name.
 
-    The full names are chosen as in ``ctr images import``.
+    Without ``translate_name``, the full names are chosen as in ``ctr images import``.
 
     Raises:
         InvalidArgument: A name is not valid, two images have the same name, or there are too many
             names.
         DigestMismatch: A name ends with a digest that is not the image's.
     """
-    base = None if ref is None else Reference.parse(ref)
+    base = None if request.ref is None else Reference.parse(request.ref)
+    translate = request.translate_name
     found: dict[str, Descriptor] = {}
     nameless = []
     for entry in entries:
@@ -187,7 +194,12 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
         # The annotations with the names are removed, because the image record will contain the
         # name.
         target = replace(entry, annotations=annotations)
-        name = _valid_name(full) if full else _name_of_ref_name(base, short)
+        if full:
+            name = _valid_name(full)
+        elif translate is not None:
+            name = _translated(translate, short)
+        else:
+            name = _name_of_ref_name(base, short)
         if digests.is_digest(name) and name != target.digest:
             # The CRI plugin names images after the digests of their configs. It makes these names
             # again, so they are not imported.
@@ -219,23 +231,36 @@ def _name_of_ref_name(base: Reference | None, short: str) -> str:
     return _valid_name(f"{base.name}:{short}") if base is not None and short else ""
 
 
+def _translated(translate: Callable[[str], str], short: str) -> str:
+    """Return the name that the caller's function chooses; check it, and leave it unchanged."""
+    name = translate(short)
+    check_instance("the result of translate_name", name, str, "a function that returns a string")
+    return _printable_name(name)
+
+
 def _valid_name(name: str) -> str:
     """Return the full form of a name; check that the name is printable and not too long.
 
     A name that is not a reference, such as an image ID of Kubernetes, is returned unchanged.
     """
-    if not name.isprintable():
-        raise InvalidArgument(f"image name {quoted(name)} has a character that is not printable")
-    if len(name) > MAX_REFERENCE:
-        raise InvalidArgument(
-            f"image name {quoted(name)} is longer than {MAX_REFERENCE} characters"
-        )
+    _printable_name(name)
     if digests.is_digest(name) or not any(mark in name for mark in "/:@"):
         return name  # ``full_name`` would add a default host and a default tag
     try:
         return full_name(name)
     except InvalidArgument:
         return name
+
+
+def _printable_name(name: str) -> str:
+    """Return a name. Raise ``InvalidArgument`` if it is not printable or too long."""
+    if not name.isprintable():
+        raise InvalidArgument(f"image name {quoted(name)} has a character that is not printable")
+    if len(name) > MAX_REFERENCE:
+        raise InvalidArgument(
+            f"image name {quoted(name)} is longer than {MAX_REFERENCE} characters"
+        )
+    return name
 
 
 # ---- completeness ----------------------------------------------------------------------------
@@ -306,6 +331,13 @@ class _Checker:
         if not media_types.is_document(target.media_type):
             return ()
         document = self._read(target)
+        if document.media_type != target.media_type:
+            _LOGGER.warning(
+                "%s has the media type %s, but its descriptor says %s",
+                target.digest,
+                document.media_type,
+                target.media_type,
+            )
         chosen = document.children
         if isinstance(document, Index):
             chosen = tuple(self._platforms.choose(document, target.digest))

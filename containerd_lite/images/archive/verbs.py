@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from ... import limits
@@ -26,6 +26,7 @@ class ArchiveVerbs(Verbs):
         source: str | os.PathLike[str] | BinaryIO,
         *,
         ref: str | None = None,
+        translate_name: Callable[[str], str] | None = None,
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
         unpack: bool = False,
@@ -43,7 +44,9 @@ class ArchiveVerbs(Verbs):
 
         The source is an OCI image layout, or an archive that ``docker save`` has written. A source
         that is both is read as an OCI image layout. An archive can be compressed with gzip or zstd.
-        An image that gets no name is skipped.
+        An image that gets no name is skipped. An image of an archive from ``docker save`` whose
+        config has no diff IDs is imported, but cannot be unpacked. The logger
+        ``containerd_lite.images`` then gets a warning.
 
         Args:
             source: The path of an archive, the path of a folder with an OCI image layout, or a
@@ -57,6 +60,12 @@ class ArchiveVerbs(Verbs):
                 as with ``ctr images import --base-name``. A name in the annotation
                 ``io.containerd.image.name`` is always used. Default: images without a full name are
                 skipped.
+            translate_name: Instead of ``ref``, a function that chooses the names of images that
+                have no name in the annotation ``io.containerd.image.name``. It gets the annotation
+                ``org.opencontainers.image.ref.name``, or ``""`` if it is absent, and returns the
+                full name of the image, or ``""`` to skip the image. ``lambda tag:
+                f"example.org/app:{tag}"`` sets a prefix, and ``lambda name: name`` keeps the names
+                as they are.
             platform: One platform (``"linux/arm/v7"``) or several. The archive and the store
                 together must have all content for these platforms. An image without these platforms
                 is skipped if another image has them. Default: the client's platform.
@@ -103,6 +112,7 @@ class ArchiveVerbs(Verbs):
         request = archive.ImportRequest(
             source=source,
             ref=ref,
+            translate_name=translate_name,
             platform=platform,
             all_platforms=all_platforms,
             unpack=unpack,
@@ -124,6 +134,7 @@ class ArchiveVerbs(Verbs):
         all_platforms: bool = False,
         skip_docker_manifest: bool = False,
         without: Iterable[ImageLike] = (),
+        skip_missing: bool = False,
         progress: ProgressCallback | None = None,
         via: Via = "client",
         timeout: float | None = None,
@@ -148,6 +159,10 @@ class ArchiveVerbs(Verbs):
             skip_docker_manifest: Whether to leave out ``manifest.json``, which Docker reads.
             without: Images or digests that the recipient already has. The configs and layers of
                 these images are left out, but not their manifests and indexes.
+            skip_missing: Whether to export an image even if the store does not have the content of
+                all wanted platforms. A platform without complete content is then left out: its
+                config and its layers and, if the store lacks it, its manifest. The index stays
+                unchanged. At least one platform of each image must be complete.
             progress: As for ``pull``.
             via: Whether this process or the daemon does the work, as for ``pull``. Archives that
                 the daemon writes can differ although the images are the same.
@@ -177,6 +192,7 @@ class ArchiveVerbs(Verbs):
             skip_docker_manifest=skip_docker_manifest,
             without=(without,) if isinstance(without, str) else tuple(without),
             progress=progress,
+            skip_missing=skip_missing,
         )
         with self._operation("export", timeout, cancel):
             archive.export_archive(self._images, request, via)

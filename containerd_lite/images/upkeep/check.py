@@ -142,7 +142,7 @@ class _Check:
             return ()
         if not media_types.is_document(descriptor.media_type):
             return ()
-        document = parse(self._read(descriptor), descriptor.media_type)
+        document = parse(self._read(descriptor), descriptor.media_type, exact=False)
         self._documents[descriptor.digest] = document
         is_root = descriptor == self.target
         return wanted_children(document, self.platforms, self.name, is_root=is_root)

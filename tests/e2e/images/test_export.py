@@ -55,6 +55,26 @@ def test_ctr_imports_it(client: Client, daemon: Daemon, tmp_path: Path, kind: st
     daemon.ctr("images", "rm", "--sync", NAME, namespace=theirs)
 
 
+@pytest.mark.generations
+@pytest.mark.turns(1)
+def test_ctr_imports_what_has_one_platform_of_two(
+    client: Client, daemon: Daemon, tmp_path: Path
+) -> None:
+    ours, other = images.busybox(), images.random_image([1000], platform=OTHER)
+    image = images.index_of({OTHER: other, HERE: ours})
+    archive = archives.oci([archives.named(image, NAME)], image, without=other.blobs)
+    client.import_images(io.BytesIO(archive))
+    path = tmp_path / "out.tar"
+    with pytest.raises(NotFound):
+        client.export_images(path, NAME, all_platforms=True)
+    client.export_images(path, NAME, all_platforms=True, skip_missing=True)
+    theirs = daemon.new_namespace()
+    daemon.ctr("images", "import", str(path), namespace=theirs)
+    assert listed(daemon, theirs) == {NAME: image.digest}
+    assert daemon.run(NAME, "echo", "it runs", namespace=theirs) == b"it runs\n"
+    daemon.ctr("images", "rm", "--sync", NAME, namespace=theirs)
+
+
 def test_skopeo_reads_both_forms(client: Client, tmp_path: Path) -> None:
     image = images.busybox()
     given(client, image)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client, Layout, ProgressEvent
-from containerd_lite.errors import DigestMismatch, NotFound
+from containerd_lite.errors import DigestMismatch, InvalidArgument, NotFound
 from tests.harness import debian, images
 from tests.harness.daemon import Daemon
 from tests.unit.images import archives
@@ -167,6 +167,62 @@ def test_docker_archives_have_the_digests_that_ctr_gives(
     assert len(ours) == 2
     for name in ours:
         daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
+
+
+def without_diff_ids(rootfs: images.Json) -> bytes:
+    """A docker archive whose config has this ``rootfs``."""
+    image = images.random_image([500], change_config=lambda config: config.update(rootfs=rootfs))
+    return archives.docker({"app:1": image})
+
+
+def mixed_types(media_type: str, own: str) -> bytes:
+    """An OCI archive whose manifest states a type of its own, with Docker's types within."""
+    image = images.random_image([500], docker=True)
+    body = images.encode({**image.json(), "mediaType": own})
+    entry = {**images.descriptor(media_type, body), "annotations": {archives.IMAGE_NAME: NAME}}
+    blobs = [*archives.blobs(image), (f"blobs/{images.digest_of(body).replace(':', '/')}", body)]
+    index = ("index.json", archives.index_json([entry]))
+    return archives.packed([*blobs, index, ("oci-layout", archives.LAYOUT)])
+
+
+@pytest.mark.generations
+@pytest.mark.turns(2)
+@pytest.mark.parametrize(
+    ("archive", "warning"),
+    [
+        (without_diff_ids({}), "no diff IDs"),
+        (without_diff_ids({"type": "layers", "diff_ids": []}), "no diff IDs"),
+        (mixed_types(images.OCI_MANIFEST, images.DOCKER_MANIFEST), "its descriptor says"),
+        (mixed_types(images.DOCKER_MANIFEST, images.OCI_MANIFEST), "its descriptor says"),
+        (mixed_types(images.OCI_MANIFEST, images.OCI_MANIFEST), ""),
+    ],
+    ids=["no diff_ids", "empty diff_ids", "docker in oci", "oci in docker", "within"],
+)
+def test_odd_archives_that_ctr_takes(
+    client: Client,
+    daemon: Daemon,
+    namespace: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    archive: bytes,
+    warning: str,
+) -> None:
+    path = tmp_path / "odd.tar"
+    path.write_bytes(archive)
+    (image,) = client.import_images(path)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == bool(warning), warnings
+    assert warning in "".join(warnings)
+    theirs = daemon.new_namespace()
+    daemon.ctr("images", "import", "--no-unpack", str(path), namespace=theirs)
+    assert listed(daemon, namespace) == listed(daemon, theirs) == {NAME: image.target.digest}
+    daemon.ctr("images", "rm", "--sync", NAME, namespace=theirs)
+    if "diff IDs" in warning:
+        with pytest.raises(InvalidArgument, match="0 diff IDs"):
+            image.unpack()
+    assert client.check(NAME)
+    client.export_images(tmp_path / "out.tar", NAME)
+    assert is_complete(daemon, namespace, NAME)
 
 
 @pytest.mark.parametrize("form", ["oci-archive", "docker-archive", "oci"])

@@ -152,6 +152,58 @@ def test_a_lease_that_somebody_deletes_is_not_renewed(client: Client) -> None:
         assert not renewing()
 
 
+@pytest.mark.turns(2)
+def test_a_lease_with_an_id_and_labels_that_another_client_joins(
+    client: Client, daemon: Daemon, namespace: str
+) -> None:
+    service = client.lease_service
+    with client.lease(id="mine", labels={"a": "b"}) as id:
+        (made,) = service.list()
+        assert (id, made.id, made.labels["a"]) == ("mine", "mine", "b")
+        with pytest.raises(AlreadyExists, match="mine"), client.lease(id="mine"):
+            pytest.fail("it was made twice")
+        with Client(daemon.address, namespace=namespace) as other:
+            with other.lease_service.joining("mine"), other.lease() as joined:
+                other.snapshot_service().prepare("joined")
+            with other.lease_service.joining("none"), pytest.raises(NotFound):
+                other.snapshot_service().prepare("lost")
+        assert joined == "mine"
+        with client.lease(labels={"inner": ""}) as inner:
+            assert inner != id
+            client.snapshot_service().prepare("inner")
+            assert [held.id for held in service.list_resources(inner)] == ["inner"]
+        service.delete(service.create().id, sync=True)  # and what nothing holds
+        assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["joined"]
+    service.delete(service.create().id, sync=True)
+    assert rows(daemon, namespace, "snapshots", "ls") == []
+
+
+@pytest.mark.turns(2)
+def test_a_renewed_lease_keeps_its_id_and_labels(client: Client) -> None:
+    service = client.lease_service
+    with client.lease(id="mine", labels={"a": "b"}, expires=1.0):
+        (made,) = service.list()
+        while (found := service.list("id==mine")) == [made] or not found:
+            assert renewing()  # a renewal deletes the lease for a moment
+        (renewed,) = found
+        assert renewed.labels.pop(EXPIRE) > made.labels.pop(EXPIRE)
+        assert renewed.labels == made.labels == {"a": "b"}
+    assert service.list() == []
+
+
+def test_an_interrupt_leaves_the_lease_of_another_client(client: Client, count: Count) -> None:
+    service = client.lease_service
+    made = service.create("taken", {"a": "b"})
+    for at in range(0, 10_000, count(40, 1)):
+        tracer = Tracer("services", at)
+        with suppress(Interrupt, AlreadyExists), tracer, client.lease(id="taken"):
+            pytest.fail("it was made twice")
+        assert service.list() == [made]
+        if not tracer.hit:
+            break
+    service.delete("taken")
+
+
 @pytest.mark.parametrize("expires", [-1, 0, 0.99, float("nan"), float("inf"), 1e30])
 def test_a_time_that_no_lease_can_have(client: Client, expires: float) -> None:
     with pytest.raises(InvalidArgument, match="at least 1"), client.lease(expires=expires):

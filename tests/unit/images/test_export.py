@@ -204,6 +204,32 @@ def test_what_is_missing_is_told(layout: Layout, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["layout"]
 
 
+def test_platforms_without_content_are_left_out(layout: Layout) -> None:
+    whole = exported(layout, NAME)
+    layer, manifest = THEIRS.layers[0]["digest"], THEIRS.digest
+    for digest, left in ((layer, {INDEX.digest, THEIRS.digest}), (manifest, {INDEX.digest})):
+        place(layout, digest).unlink()
+        with pytest.raises(NotFound):
+            exported(layout, NAME, all_platforms=True)
+        archive = exported(layout, NAME, all_platforms=True, skip_missing=True)
+        assert blobs_in(archive) == {*left, *OURS.blobs}
+        assert "manifest.json" in archives.unpacked(archive)
+        with pytest.raises(NotFound, match="complete content of no wanted platform"):
+            exported(layout, NAME, platform=OTHER, skip_missing=True)
+    assert archive == whole
+    assert exported(layout, NAME, platform=[HERE, OTHER], skip_missing=True) == whole
+    place(layout, OURS.layers[0]["digest"]).unlink()
+    with pytest.raises(NotFound, match=NAME):
+        exported(layout, NAME, all_platforms=True, skip_missing=True)
+
+
+def test_docker_does_not_get_what_is_left_out(layout: Layout) -> None:
+    place(layout, OURS.layers[0]["digest"]).unlink()
+    archive = exported(layout, NAME, all_platforms=True, skip_missing=True)
+    assert blobs_in(archive) == {INDEX.digest, OURS.digest, *THEIRS.blobs}
+    assert "manifest.json" not in archives.unpacked(archive)
+
+
 def test_broken_content_is_found_on_its_way(layout: Layout, tmp_path: Path) -> None:
     path = place(layout, OURS.layers[1]["digest"])
     body = bytearray(path.read_bytes())

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -173,6 +174,36 @@ def test_names(layout: Layout, annotations: dict[str, str], ref: str | None, nam
         assert names_of(layout) == {}
 
 
+@pytest.mark.parametrize(
+    ("annotations", "prefix", "name"),
+    [
+        ({archives.REF_NAME: "1"}, "host.example/app:", "host.example/app:1"),
+        ({archives.REF_NAME: "1"}, "", "1"),
+        ({archives.REF_NAME: "busybox:1"}, "", "busybox:1"),
+        ({}, "app", "app"),
+        ({}, "", ""),
+        ({archives.IMAGE_NAME: NAME, archives.REF_NAME: "1"}, "other:", NAME),
+    ],
+)
+def test_names_that_a_function_chooses(
+    layout: Layout, annotations: dict[str, str], prefix: str, name: str
+) -> None:
+    archive = archives.oci([archives.entry(OURS, **annotations)], OURS)
+    with nullcontext() if name else pytest.raises(InvalidArgument, match="translate_name="):
+        layout.import_images(io.BytesIO(archive), translate_name=prefix.__add__)
+    assert names_of(layout) == ({name: OURS.digest} if name else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [(5, "translate_name cannot be 5"), ("a\n", "not printable")]
+)
+def test_names_that_no_function_may_choose(layout: Layout, name: str, reason: str) -> None:
+    archive = io.BytesIO(archives.oci([archives.entry(OURS)], OURS))
+    with pytest.raises(InvalidArgument, match=reason):
+        layout.import_images(archive, translate_name=lambda _: name)
+    assert names_of(layout) == {}
+
+
 def test_several_names(layout: Layout) -> None:
     entries = [archives.named(OURS, NAME), archives.named(OURS, "docker.io/library/app:2"),
                archives.entry(THEIRS)]  # fmt: skip
@@ -332,8 +363,11 @@ def test_a_layer_that_the_config_does_not_know(layout: Layout) -> None:
     image = images.random_image([5000], compression="none", change_config=images.wrong_diff_ids)
     with pytest.raises(DigestMismatch, match="but its diff ID"):
         layout.import_images(io.BytesIO(archives.docker({"app:1": image})))
-    image = images.random_image([5000], change_config=lambda c: c["rootfs"].update(diff_ids=[]))
-    with pytest.raises(InvalidArgument, match="has 0 diff IDs"):
+    image = images.random_image(
+        [5000, 500],
+        change_config=lambda c: c["rootfs"].update(diff_ids=c["rootfs"]["diff_ids"][:1]),
+    )
+    with pytest.raises(InvalidArgument, match="has 1 diff IDs"):
         layout.import_images(io.BytesIO(archives.docker({"app:1": image})))
 
 

@@ -227,6 +227,41 @@ def test_statuses(
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (reply(403, ERROR), "CODE_X"),
+        (reply(403, b"x" * 200_000), "HTTP 403)"),
+        (reply(404, ERROR), "HTTP 403)"),
+        (reply(200, b"x" * 200_000), "HTTP 403)"),
+        (reply(307, Location="/other"), "HTTP 403)"),
+        (reply(302, Location="ftp://x"), "HTTP 403)"),
+        (b"", "HTTP 403)"),
+    ],
+)
+def test_a_refused_head_has_the_words_of_a_get(
+    server: Scripted, registry: Registry, ref: Reference, answer: bytes, said: str
+) -> None:
+    path = f"/v2/{ref.repository}/manifests/{ref.target}"
+    server.on("HEAD", path, reply(403))
+    server.on("GET", path, answer)
+    with pytest.raises(RegistryUnauthorized) as caught:
+        registry.resolve(ref)
+    assert said in str(caught.value)
+    assert caught.value.codes == (("CODE_X",) if said == "CODE_X" else ())
+    assert [request.method for request in server.requests][:2] == ["HEAD", "GET"]
+    assert len(server.seen("GET", path)) == 1
+
+
+def test_a_refused_get_is_not_sent_again(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    server.on("GET", BLOB_PATH, reply(403))
+    with pytest.raises(RegistryUnauthorized):
+        registry.open_blob(ref, LAYER)
+    assert len(server.requests) == 1
+
+
 def test_endless_error_body(server: Scripted, registry: Registry, ref: Reference) -> None:
     def endless(_: Request) -> Iterator[bytes]:
         yield b"HTTP/1.1 404 No\r\n\r\n"
