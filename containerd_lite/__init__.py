@@ -51,7 +51,6 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .client import Client as Client
     from .images.image import Image as Image
-    from .images.registry_options import RegistryOptions as RegistryOptions
     from .images.via import Via as Via
     from .layout import Layout as Layout
     from .oci.reference import Reference as Reference
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
     from .registry.logins.account import login as login
     from .registry.logins.account import logout as logout
     from .registry.registry import Registry as Registry
+    from .registry.registry_access import RegistryOptions as RegistryOptions
     from .runtime.container import Container as Container
     from .runtime.container import DetachedContainer as DetachedContainer
     from .runtime.io import DEVNULL as DEVNULL
@@ -197,7 +197,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "client": ["Client"],
         "images.image": ["Image"],
-        "images.registry_options": ["RegistryOptions"],
+        "registry.registry_access": ["RegistryOptions"],
         "images.via": ["Via"],
         "layout": ["Layout"],
         "oci.reference": ["Reference"],

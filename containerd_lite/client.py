@@ -21,8 +21,8 @@ from .transport.channel import Channel
 
 if TYPE_CHECKING:
     from .images.daemon.daemon_backend import DaemonBackend
-    from .images.registry_options import RegistryOptions
     from .images.signatures.policies import PolicyLike
+    from .registry.registry_access import RegistryOptions
     from .runtime.runtime_backend import RuntimeBackend
     from .store.daemon import DaemonStore
     from .transport.tls import TLS

@@ -20,9 +20,9 @@ from .store.layout_names import LayoutNames
 from .store.layout_store import LayoutStore
 
 if TYPE_CHECKING:
-    from .images.registry_options import RegistryOptions
     from .images.signatures.policies import PolicyLike
     from .registry import HostCache
+    from .registry.registry_access import RegistryOptions
     from .trust.policy import Policy
 
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .names import Names as Names
     from .pull.needed import WhenToPull as WhenToPull
     from .pull.needed import needed_image as needed_image
-    from .registry_options import RegistryCredentials as RegistryCredentials
-    from .registry_options import RegistryOptions as RegistryOptions
-    from .registry_options import choose_registry as choose_registry
     from .resolver import Fetcher as Fetcher
     from .resolver import Pusher as Pusher
     from .resolver import PushResolver as PushResolver
@@ -54,7 +51,6 @@ __getattr__, __dir__ = lazy_names(
         "job": ["Job"],
         "names": ["Names"],
         "pull.needed": ["WhenToPull", "needed_image"],
-        "registry_options": ["RegistryCredentials", "RegistryOptions", "choose_registry"],
         "resolver": ["Fetcher", "PushResolver", "Pusher", "RegistryResolver", "Resolver"],
         "signatures.policies": ["load_policy"],
         "via": ["Via"],

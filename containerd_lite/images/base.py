@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from ..locks import PerProcess
     from ..operation import CancelToken, Operations
+    from ..registry.registry_access import RegistryCredentials, RegistryOptions
     from .image_backend import ImageBackend
-    from .registry_options import RegistryCredentials, RegistryOptions
 
 _R = TypeVar("_R")
 
@@ -39,15 +39,15 @@ class Verbs(ABC):
     def _registry(
         self,
         resolver: _R | None,
-        registry: RegistryOptions | None,
+        options: RegistryOptions | None,
         credentials: RegistryCredentials | None,
         plain_http: bool | None,
     ) -> _R | RegistryOptions | None:
         """Return the resolver that a verb uses, or the options to make one."""
-        return images.choose_registry(
+        return registry.choose_registry(
             self._images.registry,
             resolver=resolver,
-            registry=registry,
+            registry=options,
             credentials=credentials,
             plain_http=plain_http,
         )

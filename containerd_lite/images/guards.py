@@ -10,9 +10,9 @@ from . import signatures
 from .image_backend import ImageBackend
 
 if TYPE_CHECKING:
+    from ..registry.registry_access import RegistryOptions
     from ..trust.verdict import Verdict
     from .image import Image
-    from .registry_options import RegistryOptions
     from .resolver import Resolver
     from .signatures.policies import PolicyLike
     from .signatures.verification import Guard

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..locks import PerProcess
     from ..oci.platform import Platform
     from ..registry import HostCache
+    from ..registry.registry_access import RegistryOptions
     from ..services.snapshots import SnapshotService
     from ..store.protocol import ContentStore, Writer
     from ..trust.policy import Policy
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .job import Job
     from .known_content import KnownContent
     from .names import Names
-    from .registry_options import RegistryOptions
     from .unpack.unpack import Unpacker
 
 

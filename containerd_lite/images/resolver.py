@@ -28,10 +28,10 @@ from ..progress import ProgressCallback, ProgressEvent
 from ..records import replace
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
-from ..registry.hosts_file import HOSTS_DIRS
-from ..registry.registry import Registry, StrPath
+from ..registry.hosts_file import HOSTS_DIRS, StrPath
+from ..registry.registry import Registry
+from ..registry.registry_access import RegistryOptions
 from ..store.write_locks import write_lock
-from .registry_options import RegistryOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self

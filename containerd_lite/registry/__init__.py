@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .referrers import delete_manifest as delete_manifest
     from .referrers import find_referrers as find_referrers
     from .referrers import push_manifest as push_manifest
+    from .registry_access import RegistryCredentials as RegistryCredentials
+    from .registry_access import RegistryOptions as RegistryOptions
+    from .registry_access import choose_registry as choose_registry
     from .signature_repository import verify_reference as verify_reference
     from .upload import Outcome as Outcome
     from .upload import Upload as Upload
@@ -26,6 +29,7 @@ __getattr__, __dir__ = lazy_names(
         "hosts": ["TlsFiles"],
         "listing": ["delete_content", "list_catalog", "list_tags"],
         "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
+        "registry_access": ["RegistryCredentials", "RegistryOptions", "choose_registry"],
         "signature_repository": ["verify_reference"],
         "upload": ["Outcome", "Upload"],
     },

@@ -28,6 +28,8 @@ from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 from .realms import parse_realm_hosts
 
+StrPath = str | os.PathLike[str]
+
 #: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 64 << 10
 #: Largest number of dots in a line. The time that the TOML parser needs for a key grows with the

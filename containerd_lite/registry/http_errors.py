@@ -241,8 +241,9 @@ def status_failure(
         error.retry_after = retry_after(headers.get("Retry-After"))
         return Retryable(error)
     if status == 400 and url.scheme == "http" and not codes:
-        return RegistryUnavailable(
-            f"{where} answered {status_text} for {what}; servers with TLS answer so without TLS",
+        # Servers with TLS answer so to a request without TLS.
+        return RegistryError(
+            f"{where} answered {status_text} for {what}",
             status=status,
             remedy="If the registry uses TLS, pass plain_http=False",
         )

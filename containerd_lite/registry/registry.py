@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from .destinations import Destinations
 from .failover import Failover
 from .host_cache import CachedHost, HostCache
 from .hosts import PUSH, Host, TlsFiles
-from .hosts_file import HOSTS_DIRS, find_hosts
+from .hosts_file import HOSTS_DIRS, StrPath, find_hosts
 from .http import Bounds, Connections, Transport, socket_time
 from .http_errors import naming
 from .openers import Content, opener
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
 
 #: The default of ``least_rate``, in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0
-
-StrPath = str | os.PathLike[str]
 
 
 class Registry:

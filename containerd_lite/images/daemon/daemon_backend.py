@@ -18,11 +18,11 @@ from ..names import DaemonNames
 if TYPE_CHECKING:
     from ...locks import PerProcess
     from ...registry import HostCache
+    from ...registry.registry_access import RegistryOptions
     from ...services.snapshots import SnapshotService
     from ...trust.policy import Policy
     from ..files.snapshot_layers import SnapshotLayers
     from ..job import Job
-    from ..registry_options import RegistryOptions
     from ..unpack.unpack import Unpacker
     from .by_daemon import DaemonTransfers
 

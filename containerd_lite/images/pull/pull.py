@@ -13,6 +13,7 @@ from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.image_record import CONVERTED, REPAIRED, digest_in
 from ...records import replace
+from ...registry.registry_access import for_daemon
 from ...store.write_locks import write_lock
 from ...workers import Workers, result_when_done
 from .. import daemon
@@ -23,7 +24,6 @@ from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
 from ..platforms import only_one
-from ..registry_options import for_daemon
 from ..resolver import using
 from ..tally import Tally
 from ..via import Via, falling_back, is_for_daemon

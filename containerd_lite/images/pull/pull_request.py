@@ -10,10 +10,10 @@ from ...arguments import check_types
 from ...errors import InvalidArgument
 from ...progress import ProgressCallback
 from ...records import record
+from ...registry.registry_access import RegistryOptions, only_for_client
 from ..image_backend import ImageBackend
 from ..names import full_name
 from ..platforms import Platforms
-from ..registry_options import RegistryOptions, only_for_client
 from ..resolver import Resolver
 from ..walk import Handler, WrapHandler
 

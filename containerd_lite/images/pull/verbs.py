@@ -13,8 +13,8 @@ from ..base import Verbs
 if TYPE_CHECKING:
     from ...operation import CancelToken
     from ...progress import ProgressCallback
+    from ...registry.registry_access import RegistryCredentials, RegistryOptions
     from ..image import Image
-    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import Resolver
     from ..signatures.policies import PolicyLike
     from ..via import Via

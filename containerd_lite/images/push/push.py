@@ -13,6 +13,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
 from ...registry.openers import opener as content_opener
+from ...registry.registry_access import for_daemon
 from ...store.protocol import ContentStore, read_blob
 from .. import signatures
 from ..concurrency import Gate
@@ -22,7 +23,6 @@ from ..image_backend import ImageBackend
 from ..job import Job, beside
 from ..names import name_of, parse_name
 from ..platforms import Platforms
-from ..registry_options import for_daemon
 from ..resolver import Pusher, PushResolver, using
 from ..via import Via, falling_back, is_for_daemon
 from .delivery import Delivery

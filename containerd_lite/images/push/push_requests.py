@@ -9,9 +9,9 @@ from ...arguments import check_types
 from ...limits import refused
 from ...progress import ProgressCallback
 from ...records import record
+from ...registry.registry_access import RegistryOptions, only_for_client
 from ..image import ImageLike
 from ..platforms import Platforms
-from ..registry_options import RegistryOptions, only_for_client
 from ..resolver import PushResolver
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
     from ...operation import CancelToken
     from ...progress import ProgressCallback
+    from ...registry.registry_access import RegistryCredentials, RegistryOptions
     from ...trust.signers import Signer
     from ..image import Image, ImageLike
-    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import PushResolver
     from ..signatures.policies import PolicyLike
     from ..signatures.sign import SignRequest

@@ -17,6 +17,7 @@ from ...oci.reference import Reference
 from ...progress import ProgressCallback
 from ...records import field, record, replace
 from ...registry.openers import opener as content_opener
+from ...registry.registry_access import RegistryOptions
 from ...store.write_locks import write_lock
 from ...trust import (
     PREDICATE_TYPES,
@@ -33,7 +34,6 @@ from ...trust import (
     signature_tag,
 )
 from ..image_backend import ImageBackend
-from ..registry_options import RegistryOptions
 from ..resolver import PushResolver, using
 from .repositories import ResolverRepository
 

@@ -13,11 +13,11 @@ from ..base import Verbs
 if TYPE_CHECKING:
     from ...operation import CancelToken
     from ...progress import ProgressCallback
+    from ...registry.registry_access import RegistryCredentials, RegistryOptions
     from ...trust.rules import SignedManifests
     from ...trust.signers import Signer
     from ...trust.verdict import Verdict
     from ..image import Image
-    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import PushResolver, Resolver
     from .policies import PolicyLike
     from .services import SigningServices

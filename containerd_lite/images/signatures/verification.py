@@ -8,11 +8,11 @@ from ...oci.descriptor import Descriptor
 from ...oci.manifest import Index, Manifest
 from ...oci.reference import Reference
 from ...records import record
+from ...registry.registry_access import RegistryOptions
 from ...trust import Policy, Repository, Verdict, enforce, reference_of
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..platforms import Platforms, wanted_children
-from ..registry_options import RegistryOptions
 from ..resolver import Resolver, using
 from .repositories import ResolverRepository, StoreRepository
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ...arguments import check_types
 from ...progress import ProgressCallback
 from ...records import record
+from ...registry.registry_access import RegistryOptions
 from ..image_backend import ImageBackend
 from ..platforms import Platforms
-from ..registry_options import RegistryOptions
 from ..resolver import Resolver
 
 if TYPE_CHECKING:

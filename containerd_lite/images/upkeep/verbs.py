@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
     from ...operation import CancelToken
     from ...progress import ProgressCallback
+    from ...registry.registry_access import RegistryCredentials, RegistryOptions
     from ..image import ImageLike
-    from ..registry_options import RegistryCredentials, RegistryOptions
     from ..resolver import Resolver
     from ..signatures.policies import PolicyLike
     from .check import CheckReport

@@ -14,8 +14,8 @@ from ...operation import CancelToken, operation
 from ...records import replace
 from ..credentials import Credentials
 from ..hosts import TlsFiles
-from ..hosts_file import HOSTS_DIRS
-from ..registry import Registry, StrPath
+from ..hosts_file import HOSTS_DIRS, StrPath
+from ..registry import Registry
 from .auth_files import HUB_NAMES, AuthFile, auth_files, docker_name
 from .helpers import erase_in_helper, store_in_helper
 

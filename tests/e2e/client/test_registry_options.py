@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client, Credentials, Layout, RegistryOptions
-from containerd_lite.errors import InvalidArgument, RegistryUnauthorized, RegistryUnavailable
+from containerd_lite.errors import (
+    InvalidArgument,
+    RegistryError,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+)
 from containerd_lite.images import RegistryResolver
 from containerd_lite.registry import TlsFiles
 from tests.harness import images
@@ -95,7 +100,7 @@ def test_http_and_https_are_told_apart(tmp_path: Path) -> None:
         storage = {"storage": {"filesystem": {"rootdirectory": str(plain.storage)}}}
         with Registry(tls=files.server, overrides=storage) as secure:
             ref = f"{secure.host}/a/b:1"
-            with pytest.raises(RegistryUnavailable, match="pass plain_http=False"):
+            with pytest.raises(RegistryError, match="HTTP 400.* pass plain_http=False"):
                 layout.pull(ref)
             layout.pull(
                 ref, registry=RegistryOptions(tls=TlsFiles(ca=(files.authority.certificate,)))

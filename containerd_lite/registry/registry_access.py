@@ -9,10 +9,9 @@ from .. import limits
 from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..records import field, record, replace
-from ..registry.credentials import Credentials, CredentialSource, default_credentials
-from ..registry.hosts import TlsFiles
-from ..registry.hosts_file import HOSTS_DIRS
-from ..registry.registry import StrPath
+from .credentials import Credentials, CredentialSource, default_credentials
+from .hosts import TlsFiles
+from .hosts_file import HOSTS_DIRS, StrPath
 
 #: Credentials as callers pass them: a pair of user name and password, ``Credentials``, or a
 #: function that returns the ``Credentials`` for a host.
