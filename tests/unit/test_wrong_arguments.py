@@ -175,6 +175,7 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"snapshotter": 5},
             {"via": "x"},
             {"max_concurrent_downloads": "5"},
+            {"max_concurrent_unpacks": 0},
         )
     ),
     (lambda client, layout: layout.pull(5), "ref cannot be 5"),
