@@ -110,6 +110,7 @@ class ImageBackend(ABC):
         snapshotter: str | None = None,
         job: Job | None = None,
         content: KnownContent | None = None,
+        max_concurrent: int | None = None,
     ) -> Unpacker:
         """Return an unpacker, which makes snapshots from layers.
 
@@ -117,6 +118,7 @@ class ImageBackend(ABC):
             snapshotter: The snapshotter to unpack into. Default: the default snapshotter.
             job: The job that unpacking is part of. Default: a new job.
             content: What the caller knows about the content of the store. Default: nothing.
+            max_concurrent: How many layers to unpack at a time; see ``Unpacker``.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..limits import refused
 from ..records import record
 from ._base import MessageStream, Service
 from ._types import AnyValue, any_fields
@@ -58,6 +59,7 @@ class TransferService(Service):
             options: The options of the transfer. Default: no progress values.
 
         Raises:
+            InvalidArgument: The source or the destination has the wrong type.
             NotFound: An image or a stream does not exist.
             Unimplemented: The daemon does not support this source with this destination.
             ContainerdError: A registry failed. The daemon's gRPC status determines the class of
@@ -84,13 +86,17 @@ class TransferService(Service):
             the transfer has ended. ``receive`` raises the same errors as ``transfer``.
         """
         fields: dict[str, object] = {
-            "source": any_fields(_to_any(source)),
-            "destination": any_fields(_to_any(destination)),
+            "source": any_fields(_to_any("source", source)),
+            "destination": any_fields(_to_any("destination", destination)),
         }
         if options is not None:
             fields["options"] = {"progress_stream": options.progress_stream}
         return self._stream("Transfer", fields)
 
 
-def _to_any(value: Transferable | AnyValue) -> AnyValue:
-    return value if isinstance(value, AnyValue) else value.to_any()
+def _to_any(name: str, value: Transferable | AnyValue) -> AnyValue:
+    if isinstance(value, AnyValue):
+        return value
+    if not hasattr(value, "to_any"):
+        raise refused(name, value, "a record of services.transfer_types, such as ImageStore")
+    return value.to_any()

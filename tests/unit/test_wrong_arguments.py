@@ -194,6 +194,7 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"plain_http": "yes"},
             {"via": "x"},
             {"max_concurrent_downloads": "5"},
+            {"max_concurrent_unpacks": 0},
         )
     ),
     (lambda client, layout: layout.pull(5), "ref cannot be 5"),
@@ -326,6 +327,11 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: client.call(VERSION, schema=5), "schema cannot be 5"),
     (lambda client, layout: client.call(VERSION, timeout="5"), "timeout cannot be '5'"),
     (lambda client, layout: client.call(VERSION, 5), f"{VERSION} takes a google.protobuf.Empty"),
+    (lambda client, layout: client.transfer_service.transfer(5, 5), "source cannot be 5"),
+    (
+        lambda client, layout: client.transfer_service.transfer(AnyValue("a/b", b""), "x"),
+        "destination cannot be 'x'",
+    ),
     (lambda client, layout: client.lease(id=5), "id cannot be 5"),
     (lambda client, layout: client.lease(id=""), "id cannot be ''"),
     (lambda client, layout: client.lease(labels=["a"]), "labels cannot be"),

@@ -108,6 +108,7 @@ class DaemonBackend(ImageBackend):
         snapshotter: str | None = None,
         job: Job | None = None,
         content: KnownContent | None = None,
+        max_concurrent: int | None = None,
     ) -> Unpacker:
         """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
         return unpack.Unpacker(
@@ -116,6 +117,7 @@ class DaemonBackend(ImageBackend):
             self._services.diff_service,
             self._services.lease_service,
             job,
+            max_concurrent=max_concurrent,
         )
 
     def can_transfer(self) -> bool:

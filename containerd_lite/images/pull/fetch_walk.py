@@ -60,7 +60,12 @@ class FetchWalk:
         self._job = source.job
         self._unpacker = None
         if request.unpack and backend.has_snapshots:
-            self._unpacker = backend.unpacker(request.snapshotter, source.job, source.content)
+            self._unpacker = backend.unpacker(
+                request.snapshotter,
+                source.job,
+                source.content,
+                max_concurrent=request.max_concurrent_unpacks,
+            )
         self._target = target
         self._root_config = ""
         self.has_octet_config = False

@@ -39,6 +39,7 @@ class PullRequest:
     labels: Mapping[str, str] | None = None
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int | None = None
+    max_concurrent_unpacks: int | None = None
     resume: bool = False
     policy: PolicyLike | None = None
 
@@ -79,5 +80,6 @@ class PullRequest:
             "wrap_handler": self.wrap_handler,
             "convert_schema1": self.convert_schema1,
             "max_concurrent_downloads": self.max_concurrent_downloads,
+            "max_concurrent_unpacks": self.max_concurrent_unpacks,
             "resume": self.resume,
         }

@@ -44,6 +44,7 @@ class PullVerbs(Verbs):
         labels: Mapping[str, str] | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int | None = None,
+        max_concurrent_unpacks: int | None = None,
         resume: bool = False,
         policy: PolicyLike | None = None,
         via: Via = "client",
@@ -89,6 +90,9 @@ class PullVerbs(Verbs):
             max_concurrent_downloads: How many blobs to fetch at a time. Default: 8 blobs, of which
                 at most 4 are larger than 4 MiB. If layers are unpacked and the connection is fast,
                 the limit for the larger blobs is lower.
+            max_concurrent_unpacks: How many layers to unpack at a time. Default: 3, if the
+                snapshotter can set the parent of a snapshot later (containerd 2.2 or later). Other
+                snapshotters get one layer at a time.
             resume: Whether the content of a failed pull stays for a week, so that the next pull
                 with ``resume`` fetches only the missing content. If the caller runs the pull within
                 a lease, the content stays only as long as this lease. Pulls of the same image with
@@ -138,6 +142,9 @@ class PullVerbs(Verbs):
             progress=progress,
             max_concurrent_downloads=limits.parallel(
                 "max_concurrent_downloads", max_concurrent_downloads
+            ),
+            max_concurrent_unpacks=limits.parallel(
+                "max_concurrent_unpacks", max_concurrent_unpacks
             ),
             resume=resume,
             policy=policy,

@@ -24,6 +24,8 @@ from .apply import Applier, Step, WaitFor
 from .image_unpacking import ImageUnpacking, Need
 
 _LOGGER = logging.getLogger(__package__)
+#: How many layers to unpack in parallel by default.
+_USUAL_CONCURRENT = 3
 
 
 @record(frozen=True)
@@ -53,6 +55,7 @@ class Unpacker:
         job: The job that unpacking is part of. Default: a new job.
         max_concurrent: How many layers to unpack in parallel if the snapshotter can set the parent
             of a snapshot at commit. With other snapshotters, layers are unpacked one by one.
+            Default: 3.
     """
 
     def __init__(
@@ -62,13 +65,13 @@ class Unpacker:
         differ: DiffService,
         leases: LeaseService | None = None,
         job: Job | None = None,
-        max_concurrent: int = 3,
+        max_concurrent: int | None = None,
     ) -> None:
         self._content = content
         self._snapshots = snapshots
         self._job = job or Job()
         self._applier = Applier(content, snapshots, differ, self._job, leases)
-        self._max_concurrent = max_concurrent
+        self._max_concurrent = max_concurrent or _USUAL_CONCURRENT
 
     def unpack(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,25 @@ def test_several_platforms_are_unpacked_each(
     assert snapshots(daemon, namespace) == chains
     image.delete(sync=True)
     assert snapshots(daemon, namespace) == set()
+
+
+@pytest.mark.generations
+@pytest.mark.turns(1)
+def test_layers_are_unpacked_one_at_a_time(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    image = images.random_image([50_000 + n for n in range(9)], seed=90)
+    name = images.push(image, registry.host, "nine-layers", "latest")
+    threads = []
+
+    def progress(event: ProgressEvent) -> None:
+        if event.stage == "unpacking":
+            threads.append(threading.get_ident())
+
+    pulled = client.pull(name, max_concurrent_unpacks=1, progress=progress)
+    assert len(set(threads)) == 1
+    assert len(snapshots(daemon, namespace)) == 9
+    pulled.delete(sync=True)
 
 
 def test_of_all_platforms_this_machines_is_unpacked(
