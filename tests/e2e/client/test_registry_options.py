@@ -100,7 +100,7 @@ def test_http_and_https_are_told_apart(tmp_path: Path) -> None:
         storage = {"storage": {"filesystem": {"rootdirectory": str(plain.storage)}}}
         with Registry(tls=files.server, overrides=storage) as secure:
             ref = f"{secure.host}/a/b:1"
-            with pytest.raises(RegistryError, match="HTTP 400.* pass plain_http=False"):
+            with pytest.raises(RegistryError, match=r"HTTP 400.* pass plain_http=False"):
                 layout.pull(ref)
             layout.pull(
                 ref, registry=RegistryOptions(tls=TlsFiles(ca=(files.authority.certificate,)))
