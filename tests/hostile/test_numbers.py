@@ -47,8 +47,8 @@ pytestmark = [pytest.mark.dependencies, pytest.mark.backend]
 LIMITS = {
     "chunk_size", "columns", "connect_timeout", "connections", "expires", "idle", "least_rate",
     "limit", "max_concurrent", "max_concurrent_downloads", "max_concurrent_unpacks",
-    "max_concurrent_uploads", "max_message", "max_output", "max_rate", "rows", "since", "stall_timeout", "tail", "timeout",
-    "timeout_secs",
+    "max_concurrent_uploads", "max_message", "max_output", "max_rate", "rows", "since",
+    "stall_timeout", "tail", "timeout", "timeout_secs",
 }  # fmt: skip
 #: Positions, kinds and the fields of requests. They need only not raise something untyped.
 OTHERS = {
