@@ -24,9 +24,10 @@ MAIN_PATH = """
 import importlib, json, os, pkgutil, sys, sysconfig
 import containerd_lite
 for module in pkgutil.walk_packages(containerd_lite.__path__, "containerd_lite."):
-    # What judges and makes signatures needs the compiled packages of the extra `trust`.
+    # What judges and makes signatures needs the compiled packages of the extra `trust`, and files
+    # of YAML need PyYAML.
     parts = set(module.name.split("."))
-    if not parts & {"__main__", "trust", "signatures", "signature_repository"}:
+    if not parts & {"__main__", "trust", "signatures", "signature_repository", "yaml_file"}:
         importlib.import_module(module.name)
 address, namespace, image = sys.argv[1:]
 with containerd_lite.Client(address, namespace=namespace) as client:
