@@ -101,8 +101,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     ) -> None:
         debug.read_environment()
         check_types({"address": address, "namespace": namespace, "snapshotter": snapshotter})
-        check_types({"platform": platform, "runtime": runtime, "channel": channel})
-        check_types({"registry": registry})
+        check_types({"platform": platform, "runtime": runtime})
+        check_types({"channel": channel, "registry": registry})
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument(
                 "the channel already has an address", remedy="Pass either a channel or an address"

@@ -57,6 +57,15 @@ class Interrupt(threading.Event):
             if outer is not None and is_inner:
                 outer.drop(self.set)
 
+    @contextmanager
+    def calling(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Call ``callback`` when the interrupt is set during the block."""
+        self.add(callback)
+        try:
+            yield
+        finally:
+            self.drop(callback)
+
     def add(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when the interrupt is set, in the thread that sets it."""
         with self._lock:

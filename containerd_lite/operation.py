@@ -56,13 +56,10 @@ class CancelToken:
         """
         if self._is_cancelled:
             raise Cancelled("the token was cancelled before the call")
-        self._interrupt.add(callback)
-        try:
-            if self._interrupt.is_set():  # it was set before ``add``
+        with self._interrupt.calling(callback):
+            if self._interrupt.is_set():  # it was set before the block
                 callback()
             yield
-        finally:
-            self._interrupt.drop(callback)
 
     def __repr__(self) -> str:
         return f"<CancelToken {'cancelled' if self._is_cancelled else 'active'}>"

@@ -19,7 +19,7 @@ from ..errors import (
     InvalidArgument,
     NotFound,
 )
-from ..interrupt import check
+from ..interrupt import check, current_interrupt
 from ..operation import cancellable
 from ..printable import printable
 from ..undo import Undo, end_block
@@ -41,6 +41,8 @@ DRAIN = 2.0
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
+#: Maximum number of seconds of one ``poll``, whose argument is a C int of milliseconds.
+_LONGEST_POLL = 3600.0
 #: Seconds between checks whether the call was cancelled, and whether a process that does not read
 #: its input has ended.
 _POLL_INTERVAL = 0.05
@@ -407,7 +409,8 @@ class _Communication:
         long.
         """
         while self._readers or self._writer is not None:
-            timeout = deadline.sooner(_POLL_INTERVAL).remaining()
+            must_look = not self._readers or current_interrupt() is not None
+            timeout = deadline.sooner(_POLL_INTERVAL if must_look else _LONGEST_POLL).remaining()
             events = self._poller.poll(None if timeout is None else timeout * 1000)
             check()
             if not events and deadline.expired:

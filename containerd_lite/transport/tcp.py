@@ -126,15 +126,13 @@ def _shut_down_by_interrupt(sock: socket.socket) -> Iterator[None]:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
-    interrupt.add(shut_down)
-    try:
+    with interrupt.calling(shut_down):
         check_call()
-        yield
-    except (OSError, ContainerdError):
-        check_call()
-        raise
-    finally:
-        interrupt.drop(shut_down)
+        try:
+            yield
+        except (OSError, ContainerdError):
+            check_call()
+            raise
 
 
 def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _INTERVAL = 0.5
 _COLUMNS = ("id", "cpu_%", "mem_usage_/_limit", "net_i/o", "block_i/o", "pids")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-#: What a table shows in place of a value that is not known.
+#: The text in a table for an unknown value.
 _UNKNOWN = "-"
 
 

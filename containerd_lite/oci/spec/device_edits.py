@@ -69,7 +69,7 @@ def _path(document: Document, name: str) -> str:
 
 
 def _add_device(linux: Spec, user: Spec, device: Document, find_node: FindNode) -> None:
-    """Add a device node. What the edits do not say about it comes from the node on this machine."""
+    """Add a device node. The node on this machine supplies what the edits leave out."""
     inside = _path(device, "path")
     outside = _path(device, "hostPath") if device.has("hostPath") else inside
     given: Spec = {"path": inside}

@@ -1,8 +1,8 @@
 """The types of a runtime spec, for type checkers (runtime-spec config.md and config-linux.md).
 
 The fields without ``NotRequired`` are in every spec that this package or ``ctr`` makes for Linux. A
-spec from elsewhere can lack some of them. Nothing checks specs against these types when a program
-runs.
+spec from elsewhere can lack some of them. A running program does not check specs against these
+types.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class DaemonProcess:
 
 
 def daemon_process(address: str) -> DaemonProcess | None:
-    """Return the process that listens at an address; ``None`` if this cannot be told."""
+    """Return the process that listens at an address; ``None`` if it is unknown."""
     scheme, _, path = address.partition(":")
     if not scheme.startswith("unix"):
         return None

@@ -54,7 +54,7 @@ class LogLine:
 
 @record(frozen=True)
 class LogQuery:
-    """What to read of a log.
+    """The part of a log to read, and its form.
 
     Attributes:
         lines: Whether to yield a ``LogLine`` for each line, or bytes.
@@ -81,7 +81,7 @@ def since_of(value: datetime | float | None) -> bytes:
     """Return the time in ``since=`` in the form of the records.
 
     Raises:
-        InvalidArgument: The value is no time with a time zone, and no number of seconds from 0.
+        InvalidArgument: The value is neither a time with a time zone nor a number from 0.
     """
     if value is None:
         return b""
@@ -206,7 +206,7 @@ class _Lines:
     """Makes lines of records."""
 
     def __init__(self) -> None:
-        #: For each stream, the begun line and the time of its last record.
+        #: For each stream, the unfinished line and the time of its last record.
         self._begun: dict[bytes, tuple[bytearray, bytes]] = {}
 
     def of(self, records: Iterator[_Record]) -> Iterator[LogLine]:

@@ -1,4 +1,4 @@
-"""What the options of a new container say about its networks."""
+"""The networks and own files that the options of a new container ask for."""
 
 from __future__ import annotations
 
