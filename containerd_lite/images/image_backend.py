@@ -111,6 +111,8 @@ class ImageBackend(ABC):
         job: Job | None = None,
         content: KnownContent | None = None,
         max_concurrent: int | None = None,
+        *,
+        needs_all: bool = True,
     ) -> Unpacker:
         """Return an unpacker, which makes snapshots from layers.
 
@@ -119,6 +121,7 @@ class ImageBackend(ABC):
             job: The job that unpacking is part of. Default: a new job.
             content: What the caller knows about the content of the store. Default: nothing.
             max_concurrent: How many layers to unpack at a time; see ``Unpacker``.
+            needs_all: Whether the store must have all layers; see ``Unpacker``.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.

@@ -34,12 +34,23 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         "--all-platforms", action="store_true", help="pull all platforms of an index"
     )
     parser.add_argument(
+        "--all-metadata",
+        action="store_true",
+        help="pull the manifests and configs of the other platforms, too",
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="continue where an earlier pull with --resume failed"
     )
     parser.add_argument(
         "--snapshotter", help="snapshotter to unpack into (default: the namespace's)"
     )
-    parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
+    unpack = parser.add_mutually_exclusive_group()
+    unpack.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
+    unpack.add_argument(
+        "--discard-layers",
+        action="store_true",
+        help="let the daemon delete each layer once it is unpacked",
+    )
     add_registry(parser)
     add_policy(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
@@ -67,7 +78,9 @@ def do_pull(options: argparse.Namespace) -> int:
             options.ref,
             platform=options.platform,
             all_platforms=options.all_platforms,
+            all_metadata=options.all_metadata,
             unpack=not options.no_unpack,
+            discard_layers=options.discard_layers,
             snapshotter=options.snapshotter,
             resolver=resolver,
             progress=progress,

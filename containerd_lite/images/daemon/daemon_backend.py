@@ -109,6 +109,8 @@ class DaemonBackend(ImageBackend):
         job: Job | None = None,
         content: KnownContent | None = None,
         max_concurrent: int | None = None,
+        *,
+        needs_all: bool = True,
     ) -> Unpacker:
         """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
         return unpack.Unpacker(
@@ -118,6 +120,7 @@ class DaemonBackend(ImageBackend):
             self._services.lease_service,
             job,
             max_concurrent=max_concurrent,
+            needs_all=needs_all,
         )
 
     def can_transfer(self) -> bool:

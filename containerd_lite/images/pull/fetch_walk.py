@@ -22,7 +22,8 @@ from ..concurrency import Gate
 from ..gc_labels import child_labels
 from ..image_backend import ImageBackend
 from ..platforms import best, wanted_children
-from ..walk import Dispatcher, Handler, SkipDescriptor, chain
+from ..walk import Dispatcher, Handler, SkipDescriptor, chain, key
+from .metadata import metadata_handler
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher, check_document_size
 
@@ -65,6 +66,7 @@ class FetchWalk:
                 source.job,
                 source.content,
                 max_concurrent=request.max_concurrent_unpacks,
+                needs_all=not request.discard_layers,
             )
         self._target = target
         self._root_config = ""
@@ -83,20 +85,27 @@ class FetchWalk:
 
     def run(self) -> list[Unpacked]:
         """Fetch the wanted content and unpack it; return a result for each unpacked manifest."""
-        request = self._request
-        handler = chain(*request.handlers, self._fetch)
-        if request.wrap_handler is not None:
-            handler = request.wrap_handler(handler)
-        handler = self._without_layers(handler)
+        handler = self._without_layers(self._with_callers_handlers(self._fetch))
+        metadata = self._with_callers_handlers(metadata_handler(self._source))
+        workers = self._gate.workers
         with (
             Workers(1, "containerd-lite-unpack") as self._unpack_pool,
-            Dispatcher(handler, self._gate.workers, self._job, self._is_quick) as self._work,
+            # The metadata has a dispatcher of its own. So a manifest that a forged index lists for
+            # several platforms is fetched completely if one of these platforms is wanted.
+            Dispatcher(metadata, workers, self._job) as self._metadata,
+            Dispatcher(handler, workers, self._job, self._is_quick) as self._work,
         ):
             self._work.add(self._target)
             self._work.wait()
             unpacked = [result_when_done(task) for task in self._unpack_tasks]
             self._work.wait()  # wait also for the layers that the unpacker has added
+            self._metadata.wait()
         return unpacked
+
+    def _with_callers_handlers(self, handler: Handler) -> Handler:
+        handler = chain(*self._request.handlers, handler)
+        wrap = self._request.wrap_handler
+        return handler if wrap is None else wrap(handler)
 
     def _is_quick(self, descriptor: Descriptor) -> bool:
         """Return whether nothing is fetched for a descriptor, and no handler of the caller runs."""
@@ -123,12 +132,19 @@ class FetchWalk:
         referrers = self._source.referrers(descriptor) if self._request.referrers else ()
         below = document.children if descriptor.digest in self._below_referrers else ()
         self._below_referrers.update(child.digest for child in (*referrers, *below))
-        # The labels name all children, because a later pull may fetch children that this pull
-        # skips.
-        self._source.label(descriptor, child_labels(document.children, referrers))
+        # The labels name also the children that this pull skips, because a later pull may fetch
+        # them.
+        kept = self._kept(descriptor, document)
+        self._source.label(descriptor, child_labels(kept, referrers))
         if isinstance(document, Manifest):
-            self._source.find_children(descriptor, document.children)
+            self._source.find_children(descriptor, kept)
         return [*self._choose(descriptor, document), *referrers]
+
+    def _kept(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
+        """Return the children that stay in the store after the pull."""
+        if self._request.discard_layers and self._layers_to_unpack(target, document.children):
+            return [c for c in document.children if not media_types.is_layer(c.media_type)]
+        return document.children
 
     def _choose(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
         """Return the children to fetch; record the root's config and the manifest to unpack."""
@@ -142,7 +158,17 @@ class FetchWalk:
         elif is_root and _is_config(target, document.config):
             self._root_config = document.config.digest
             self.has_octet_config = document.config.media_type == media_types.OCTET_STREAM
-        return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
+        wanted = wanted_children(document, self._platforms, self._source.name, is_root=is_root)
+        if self._request.all_metadata:
+            chosen = set(map(key, wanted))
+            self._fetch_metadata([c for c in document.children if key(c) not in chosen])
+        return wanted
+
+    def _fetch_metadata(self, documents: Sequence[Descriptor]) -> None:
+        """Fetch documents of other platforms, without their layers."""
+        self._job.expect(documents)
+        for document in documents:
+            self._metadata.add(document)
 
     def _without_layers(self, handler: Handler) -> Handler:
         """Return a handler that starts to unpack a manifest, and does not return its layers.
@@ -158,18 +184,28 @@ class FetchWalk:
                 raise
             if children or media_types.is_document(descriptor.media_type):
                 self._job.expect(children, descriptor)
-            unpacker = self._unpacker
-            if unpacker is None or not self._must_unpack(descriptor):
+            found = self._layers_to_unpack(descriptor, children)
+            if found is None:
                 return children
-            config = next((c for c in children if _is_config(descriptor, c)), None)
-            layers = [c for c in children if media_types.is_layer(c.media_type)]
-            if config is None or (not layers and len(children) > 1):
-                return children  # an artifact, which cannot be unpacked
-            task = self._unpack_pool.submit(self._unpack, unpacker, config, layers)
-            self._unpack_tasks.append(task)
+            self._unpack_tasks.append(self._unpack_pool.submit(self._unpack, *found))
             return [child for child in children if not media_types.is_layer(child.media_type)]
 
         return handle
+
+    def _layers_to_unpack(
+        self, descriptor: Descriptor, children: Sequence[Descriptor]
+    ) -> tuple[Unpacker, Descriptor, Sequence[Descriptor]] | None:
+        """Return the unpacker, the config and the layers of a manifest that must be unpacked.
+
+        For other content, return ``None``.
+        """
+        if self._unpacker is None or not self._must_unpack(descriptor):
+            return None
+        config = next((c for c in children if _is_config(descriptor, c)), None)
+        layers = [c for c in children if media_types.is_layer(c.media_type)]
+        if config is None or (not layers and len(children) > 1):
+            return None  # an artifact, which cannot be unpacked
+        return self._unpacker, config, layers
 
     def _must_unpack(self, descriptor: Descriptor) -> bool:
         """Return whether to unpack the content of ``descriptor``."""

@@ -46,6 +46,11 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     backend = backend.with_defaults(
         platform=only_one(request.platform), snapshotter=request.snapshotter
     )
+    if request.discard_layers and not backend.has_snapshots:
+        raise InvalidArgument(
+            "discard_layers= needs a daemon: a layout unpacks no layers",
+            remedy="Leave discard_layers= out",
+        )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     guard = guard_for(backend, request.policy)
     lease = request.lease(backend)
@@ -102,6 +107,7 @@ def _pull_by_daemon(
                 platforms=platforms,
                 unpack=to_unpack if request.unpack else None,
                 snapshotter=ready,
+                all_metadata=request.all_metadata,
                 labels=request.labels,
                 saved=saved,
                 job=job,

@@ -28,9 +28,11 @@ class PullRequest:
     ref: str
     platform: str | Sequence[str] | None = None
     all_platforms: bool = False
+    all_metadata: bool = False
     attestations: bool = False
     referrers: bool = False
     unpack: bool = True
+    discard_layers: bool = False
     snapshotter: str | None = None
     resolver: Resolver | RegistryOptions | None = None
     handlers: Sequence[Handler] = ()
@@ -45,6 +47,11 @@ class PullRequest:
 
     def __post_init__(self) -> None:
         check_types(vars(self))
+        if self.discard_layers and not self.unpack:
+            raise InvalidArgument(
+                "discard_layers= needs unpack=True: nothing would have the layers' files",
+                remedy="Leave discard_layers= out",
+            )
 
     def lease(self, backend: ImageBackend) -> str:
         """Return the name of the lease that this pull shares with the pulls that resume it.
@@ -79,6 +86,7 @@ class PullRequest:
             "handlers": self.handlers,
             "wrap_handler": self.wrap_handler,
             "convert_schema1": self.convert_schema1,
+            "discard_layers": self.discard_layers,
             "max_concurrent_downloads": self.max_concurrent_downloads,
             "max_concurrent_unpacks": self.max_concurrent_unpacks,
             "resume": self.resume,

@@ -30,9 +30,11 @@ class PullVerbs(Verbs):
         *,
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
+        all_metadata: bool = False,
         attestations: bool = False,
         referrers: bool = False,
         unpack: bool = True,
+        discard_layers: bool = False,
         snapshotter: str | None = None,
         resolver: Resolver | None = None,
         registry: RegistryOptions | None = None,
@@ -62,10 +64,16 @@ class PullVerbs(Verbs):
             ref: The image's name (``"busybox"``, ``"ghcr.io/user/app:1"``).
             platform: One platform (``"linux/arm/v7"``) or several. Default: the client's platform.
             all_platforms: Whether to fetch all platforms.
+            all_metadata: Whether to fetch the manifests and configs of the other platforms, too,
+                but not their layers.
             attestations: Whether to fetch the attestations of the wanted platforms, too.
             referrers: Whether to fetch the manifests that refer to the image, such as signatures.
             unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
                 is unpacked. A ``Layout`` never unpacks.
+            discard_layers: Whether the daemon may delete each layer once it is unpacked, to save
+                disk space. A later pull with this option fetches only layers that have no snapshot.
+                To push or export the image, first call ``fetch_missing``. Layers stay that another
+                image or an earlier pull keeps, and the layers of a converted image.
             snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             resolver: Finds and fetches the content. Default: a resolver for registries, with the
                 credentials of ``docker login``.
@@ -130,9 +138,11 @@ class PullVerbs(Verbs):
             ref=ref,
             platform=platform,
             all_platforms=all_platforms,
+            all_metadata=all_metadata,
             attestations=attestations,
             referrers=referrers,
             unpack=unpack,
+            discard_layers=discard_layers,
             snapshotter=snapshotter,
             resolver=self._registry(resolver, registry, credentials, plain_http),
             handlers=handlers,
@@ -157,6 +167,7 @@ class PullVerbs(Verbs):
         ref: str,
         *,
         platform: str | Sequence[str] | None = None,
+        all_metadata: bool = False,
         attestations: bool = False,
         referrers: bool = False,
         resolver: Resolver | None = None,
@@ -182,6 +193,7 @@ class PullVerbs(Verbs):
             ref,
             platform=platform,
             all_platforms=platform is None,
+            all_metadata=all_metadata,
             attestations=attestations,
             referrers=referrers,
             unpack=False,

@@ -33,6 +33,7 @@ class ImageUnpacking:
         job: The job that unpacking is part of.
         need: A function that is called with the layers that must be fetched.
         wait_for: A function that waits until a layer is in the store.
+        needs_all: Whether the layers of existing snapshots must be fetched, too.
         is_top_held: Whether the caller's lease holds the top snapshot already, if it exists.
     """
 
@@ -44,6 +45,7 @@ class ImageUnpacking:
         need: Need,
         wait_for: WaitFor,
         *,
+        needs_all: bool = True,
         is_top_held: bool = False,
     ) -> None:
         self._steps = steps
@@ -51,6 +53,7 @@ class ImageUnpacking:
         self._job = job
         self._need = need
         self._wait_for = wait_for
+        self._needs_all = needs_all
         self._is_top_held = is_top_held
         #: The tasks that label unpacked layers.
         self._labels: list[Future[None]] = []
@@ -131,7 +134,7 @@ class ImageUnpacking:
             is_lazy = step.layer.digest in missing and is_provided(self._applier.find(step.name))
             if is_lazy and step.name not in self._requested:
                 self._lazy.add(step.name)
-            else:
+            elif self._needs_all:
                 self._request([step])
             self._report(step)
         return count
@@ -202,7 +205,7 @@ class ImageUnpacking:
             )
         if is_provided(made):
             self._skip_provided([step])
-        else:
+        elif self._needs_all:
             self._request([step])
         self._report(step)
         return None

@@ -56,6 +56,7 @@ class Unpacker:
         max_concurrent: How many layers to unpack in parallel if the snapshotter can set the parent
             of a snapshot at commit. With other snapshotters, layers are unpacked one by one.
             Default: 3.
+        needs_all: Whether the layers of existing snapshots must be fetched, too.
     """
 
     def __init__(
@@ -66,12 +67,15 @@ class Unpacker:
         leases: LeaseService | None = None,
         job: Job | None = None,
         max_concurrent: int | None = None,
+        *,
+        needs_all: bool = True,
     ) -> None:
         self._content = content
         self._snapshots = snapshots
         self._job = job or Job()
         self._applier = Applier(content, snapshots, differ, self._job, leases)
         self._max_concurrent = max_concurrent or _USUAL_CONCURRENT
+        self._needs_all = needs_all
 
     def unpack(
         self,
@@ -128,7 +132,13 @@ class Unpacker:
         self._content.update(config_target.digest, {key: top})
         with LoggedStep(_LOGGER, "unpack %d layers into %s", len(steps), top):
             unpacking = ImageUnpacking(
-                steps, self._applier, self._job, need, wait_for, is_top_held=is_held
+                steps,
+                self._applier,
+                self._job,
+                need,
+                wait_for,
+                needs_all=self._needs_all,
+                is_top_held=is_held,
             )
             unpacking.run(self._max_concurrent)
         return Unpacked(top, unpacking.is_lazy)

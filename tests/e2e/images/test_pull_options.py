@@ -56,6 +56,90 @@ def test_all_platforms_are_labelled_as_ctr_labels_them(
     daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
 
 
+@pytest.mark.generations
+@pytest.mark.turns(1)
+def test_metadata_of_all_platforms_is_what_ctr_fetches(
+    daemon: Daemon, namespace: str, client: Client, name: str
+) -> None:
+    totals = []
+    client.pull(
+        name,
+        platform="linux/s390x",
+        all_metadata=True,
+        progress=lambda event: totals.append(event.overall),
+    )
+    theirs = daemon.new_namespace()
+    options = ("--all-metadata", "--platform", "linux/s390x", "--plain-http")
+    daemon.ctr("content", "fetch", *options, name, namespace=theirs)
+    found = content_labels(daemon, namespace).keys()
+    assert found == content_labels(daemon, theirs).keys()
+    layers = {layer["digest"] for each in SIX.values() for layer in each.layers}
+    assert found & layers == {layer["digest"] for layer in SIX["linux/s390x"].layers}
+    assert totals[-1].total == sum(len(INDEX.blobs[digest]) for digest in found)
+    daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
+
+
+@pytest.mark.generations
+def test_layers_are_discarded_once_unpacked(
+    daemon: Daemon, namespace: str, client: Client, busybox: str, registry: Registry
+) -> None:
+    fetched: list[str] = []
+
+    def progress(event: ProgressEvent) -> None:
+        if event.stage == "downloaded":
+            fetched.append(event.name)
+
+    image = client.pull(busybox, discard_layers=True, progress=progress)
+    layers = {layer.digest for layer in image.manifest().layers}
+    assert layers <= set(fetched)
+    _collect_garbage(client)
+    assert not layers & content_labels(daemon, namespace).keys()
+    assert client.run(image, ["echo", "on"]).stdout == b"on\n"
+    fetched.clear()
+    again = client.pull(busybox, discard_layers=True, progress=progress)
+    assert fetched == []
+    assert again.is_unpacked()
+    assert not again.is_lazy
+    with pytest.raises(NotFound, match="lacks") as caught:
+        client.push(f"{registry.host}/discarded:1", again)
+    assert "fetch_missing" in str(caught.value.remedy)
+    client.fetch_missing(again)
+    client.push(f"{registry.host}/discarded:1", again)
+    image.delete(sync=True)
+
+
+@pytest.mark.generations
+@pytest.mark.turns(1)
+def test_a_discarded_layer_that_another_image_has_stays(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    """The two images share their lowest layer. A later pull without the option keeps all layers."""
+    small, large = (images.random_image([400, 500][:count], seed=91) for count in (1, 2))
+    shared, upper = (layer["digest"] for layer in large.layers)
+    assert shared == small.layers[0]["digest"]
+    names = [
+        images.push(image, registry.host, "shares-layer", f"{number}")
+        for number, image in enumerate((small, large))
+    ]
+    client.pull(names[0])
+    client.pull(names[1], discard_layers=True)
+    _collect_garbage(client)
+    found = content_labels(daemon, namespace).keys()
+    assert shared in found
+    assert upper not in found
+    client.pull(names[1])
+    _collect_garbage(client)
+    assert {shared, upper} <= content_labels(daemon, namespace).keys()
+    for name in names:
+        client.get_image(name).delete(sync=True)
+
+
+def _collect_garbage(client: Client) -> None:
+    """Delete a lease; the daemon then collects garbage, and answers when that is done."""
+    lease = client.lease_service.create()
+    client.lease_service.delete(lease.id, sync=True)
+
+
 def test_several_platforms_are_unpacked_each(
     daemon: Daemon, namespace: str, client: Client, name: str
 ) -> None:

@@ -87,6 +87,26 @@ def test_the_daemon_does_what_it_can(
     assert sees_transfers == expected
 
 
+def test_the_daemon_fetches_the_same_metadata(
+    daemon: Daemon, client: Client, registry: Registry
+) -> None:
+    platforms = ("linux/amd64", "linux/arm64", "linux/s390x")
+    index = images.index_of(
+        {
+            name: images.random_image([700 + number], seed=95, platform=name)
+            for number, name in enumerate(platforms)
+        }
+    )
+    ref = images.push(index, registry.host, "metadata", "latest")
+    found = []
+    for via in ("client", "daemon") if daemon.version_info >= (2,) else ("client",):
+        image = client.pull(ref, platform="linux/arm64", all_metadata=True, unpack=False, via=via)
+        found.append({info.digest for info in client.content_store.walk()})
+        image.delete(sync=True)
+    assert found[0] == found[-1]
+    assert len(found[0]) == 1 + 2 * len(platforms) + 1
+
+
 def failing(stage: str, after: float = 0.0) -> Callable[[ProgressEvent], None]:
     """A progress function that fails at a stage, some seconds late."""
 
