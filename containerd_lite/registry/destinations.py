@@ -16,10 +16,10 @@ from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
 from ..lazy import lazy_pattern
 from ..locks import NEVER
+from ..lookup import HostResolver, addresses, look_up
 from ..printable import quoted
 from ..records import record, replace
 from .addresses import AddressLevel, address_level, is_address, is_loopback_name, normal_host
-from .lookup import HostResolver, addresses, look_up
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10

@@ -24,12 +24,14 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from ..connecting import begin_connect, finish_connect
 from ..deadline import Deadline
 from ..errors import RegistryUnavailable
 from ..interrupt import current_interrupt
+from ..lookup import look_up
+from ..undo import Undo
 from .addresses import AddressLevel, is_address
 from .destinations import Destinations, refuse_private
-from .lookup import look_up
 from .pace import LeastRate
 
 #: Bytes that one read requests from the socket, unless the caller's buffer is larger.
@@ -306,7 +308,6 @@ class _PlainConnection(HTTPConnection):
         try:
             self._peer = sock.getpeername()[0]
             self._check_peer(request)
-            request.use_socket(sock)  # an interrupt also ends TLS, and the tunnel's beginning
         except BaseException:
             sock.close()
             raise
@@ -315,32 +316,56 @@ class _PlainConnection(HTTPConnection):
     def _connect_within_limits(self, request: ActiveRequest) -> socket.socket:
         """Connect to one of the host's addresses, within the limits of the request.
 
-        urllib3 looks names up without a limit, and waits for each address as long as for a single
-        one. Therefore urllib3 gets one numeric address at a time.
+        urllib3 looks names up without a limit, waits for each address as long as for a single one,
+        and cannot be interrupted.
         """
-        host, limit = self._dns_host, self.timeout
-        if is_address(host.strip("[]")):
-            return super()._new_conn()
         fault: Exception = NewConnectionError(self, "the host has no address")
         try:
-            for address in self._find_addresses(host, request):
-                self._dns_host = address
-                self.timeout = min(limit, request.socket_timeout())  # type: ignore[type-var]
+            for address in self._find_addresses(self._dns_host, request):
                 try:
-                    return super()._new_conn()
+                    return self._connect_to(address, request)
                 except (NewConnectionError, ConnectTimeoutError) as error:
                     fault = error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "the deadline has passed") from error
-        finally:
-            self._dns_host, self.timeout = host, limit
         try:
             raise fault
         finally:
             del fault  # a frame that refers to its own exception would keep the connection alive
 
+    def _connect_to(self, address: str, request: ActiveRequest) -> socket.socket:
+        """Connect to a numeric address. Raises ConnectTimeoutError or NewConnectionError.
+
+        Raises TimeoutError if the deadline has passed before.
+        """
+        limit: float = min(self.timeout, request.socket_timeout())  # type: ignore[type-var, assignment]
+        try:
+            family, kind, protocol, _, target = socket.getaddrinfo(
+                address, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )[0]
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to connect: {error}") from error
+        with Undo(sock.close):
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                begin_connect(sock, target)
+                request.use_socket(sock)  # from now on, an interrupt ends the connect
+                finish_connect(sock, limit)
+            except TimeoutError as error:
+                raise ConnectTimeoutError(self, f"no answer within {limit:g} s") from error
+            except OSError as error:
+                raise NewConnectionError(self, f"Failed to connect: {error}") from error
+            request.check()
+            sock.settimeout(limit)
+        return sock
+
     def _find_addresses(self, host: str, request: ActiveRequest) -> list[str]:
         """Return the addresses of ``host``. Raises TimeoutError or NewConnectionError."""
+        host = host.strip("[]")
+        if is_address(host):
+            return [host]
         try:
             return look_up(host, request.deadline.sooner(request.stall))
         except TimeoutError:

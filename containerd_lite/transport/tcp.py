@@ -10,10 +10,12 @@ from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 
+from ..connecting import begin_connect, finish_connect
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument
 from ..interrupt import call_limit, check_call
 from ..lazy import lazy_pattern
+from ..lookup import look_up
 from ..records import record
 from ..undo import Undo
 from . import failures
@@ -73,14 +75,27 @@ class TcpAddress(Address):
     def _connect(self, deadline: Deadline) -> socket.socket:
         """Connect to the first address of the host that accepts the connection in time.
 
-        Each address gets a share of the time until the deadline. The deadline does not limit the
-        name lookup of ``getaddrinfo``.
+        Each address gets a share of the time until the deadline.
         """
-        entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        entries = self._find_addresses(deadline)
         for remaining_entries in range(len(entries) - 1, 0, -1):
             with suppress(OSError):
                 return _connect_to(entries.pop(0), deadline, remaining_entries)
         return _connect_to(entries[0], deadline, 0)
+
+    def _find_addresses(self, deadline: Deadline) -> list[tuple[Any, ...]]:
+        """Return what ``getaddrinfo`` returns for the addresses of the host."""
+        with suppress(socket.gaierror):  # the host is a name
+            return self._numeric(self.host)
+        addresses = look_up(self.host, deadline)
+        return [entry for address in addresses for entry in self._numeric(address)]
+
+    def _numeric(self, address: str) -> list[tuple[Any, ...]]:
+        return [
+            *socket.getaddrinfo(
+                address, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        ]
 
     _explain = staticmethod(failures.of_tcp)
 
@@ -104,9 +119,9 @@ def _connect_to(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         remaining = deadline.sooner(_LONGEST_WAIT).remaining() or 0
-        sock.settimeout(remaining / (remaining_entries + 1))
+        begin_connect(sock, socket_address)
         with _shut_down_by_interrupt(sock):
-            sock.connect(socket_address)
+            finish_connect(sock, remaining / (remaining_entries + 1))
         if sock.getsockname() == sock.getpeername():
             # The socket has connected to itself: no process listens on the port, and the kernel
             # has chosen the same port for the client's end.
@@ -133,6 +148,7 @@ def _shut_down_by_interrupt(sock: socket.socket) -> Iterator[None]:
         except (OSError, ContainerdError):
             check_call()
             raise
+        check_call()
 
 
 def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:

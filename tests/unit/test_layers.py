@@ -26,6 +26,7 @@ BESIDE = [
 EVERYBODY = {
     "arguments",
     "child",
+    "connecting",
     "deadline",
     "debug",
     "errors",
@@ -33,6 +34,7 @@ EVERYBODY = {
     "lazy",
     "limits",
     "locks",
+    "lookup",
     "operation",
     "printable",
     "progress",

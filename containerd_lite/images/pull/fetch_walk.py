@@ -23,7 +23,7 @@ from ..gc_labels import child_labels
 from ..image_backend import ImageBackend
 from ..platforms import best, wanted_children
 from ..walk import Dispatcher, Handler, SkipDescriptor, chain, key
-from .metadata import metadata_handler
+from .metadata_walk import metadata_handler
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher, check_document_size
 

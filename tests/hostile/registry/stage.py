@@ -18,12 +18,12 @@ import pytest
 
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import ContainerdError
+from containerd_lite.lookup import addresses
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.addresses import AddressLevel, address_level
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.destinations import Destinations
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.lookup import addresses
 from containerd_lite.registry.registry import Registry
 from tests.harness.tls import localhost_pem
 from tests.unit.registry.samples import BLOB, LAYER, TARGET, Naps, manifest

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from containerd_lite import lookup
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import Cancelled, RegistryError, RegistryUnavailable
 from containerd_lite.interrupt import Interrupt
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry import lookup
 from containerd_lite.registry.destinations import Destinations
 from containerd_lite.registry.registry import Registry
 from tests.hostile.registry.stage import classify

@@ -11,8 +11,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 
-from ..deadline import Deadline
-from ..interrupt import check, pause
+from .deadline import Deadline
+from .interrupt import check, pause
 
 THREAD_NAME = "containerd-lite-lookup"
 #: Largest number of look-ups of this process at the same time.
