@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 IN_CI = os.environ.get("CI") == "true"
 SERVICES = "tests/e2e/services/"
 RUNTIME = "tests/e2e/runtime/"
+#: One in so many tests that run on all daemons also runs on the daemon between the oldest and the
+#: newest. The tests of the services all do, because they count the methods that were called.
+BETWEEN_TURNS = 3
 #: The mark that a test with this fixture must have.
 MARKS = {"daemon": "daemon", "busybox": "registry"}
 
@@ -68,17 +71,22 @@ _ALL_OF_TRUST = re.compile(
 )
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the tests of signatures whose packages a lane lacks.
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without tests of this lane: to load all files takes 15 seconds.
 
-    The lane of pure Python has no `cryptography`. The lane of the oldest packages has it alone.
+    The tests of signatures need packages that some lanes lack: the lane of pure Python has no
+    `cryptography`, and the lane of the oldest packages has it alone.
     """
-    if collection_path.suffix != ".py":
+    if not collection_path.name.startswith("test_"):
         return None
+    text = collection_path.read_text()
+    marks = config.getoption("files_with").split(",")
+    if marks != [""] and not any(f"pytest.mark.{mark}" in text for mark in marks):
+        return True
     if os.environ.get("CONTAINERD_LITE_PURE") == "1":
-        return True if _SIGNING.search(collection_path.read_text()) else None
+        return True if _SIGNING.search(text) else None
     if find_spec("nacl") is None:
-        return True if _ALL_OF_TRUST.search(collection_path.read_text()) else None
+        return True if _ALL_OF_TRUST.search(text) else None
     return None
 
 
@@ -99,8 +107,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--generations",
         choices=("chosen", "all"),
         default="chosen",
-        help="chosen: only tests marked `generations` run on each daemon. The others run on one,"
-        " which the commit and the name of the test choose",
+        help="chosen: only tests marked `generations` run on each daemon, one in"
+        f" {BETWEEN_TURNS} of them also on the one between the oldest and the newest. The others"
+        " run on one daemon. The commit and the name of the test choose",
+    )
+    parser.addoption(
+        "--files-with",
+        default="",
+        metavar="MARKS",
+        help="load only the files whose tests have one of these marks, such as backend,interpreter",
+    )
+    parser.addoption(
+        "--others",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the tests without the marks backend, dependencies and interpreter, run those of"
+        " one file in N, which the commit chooses",
     )
     parser.addoption("--commit", default=_commit(), help="chooses the daemons (this commit)")
     parser.addoption("--outcomes", type=Path, help="file to write the tests' outcomes to")
@@ -149,20 +172,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if path := config.getoption("again"):
         keep_failed(items, path)
     elif config.getoption("counts") == "reduced" and config.getoption("generations") != "all":
-        items[:] = _by_turns(items, config.getoption("commit"))
+        commit, others = config.getoption("commit"), config.getoption("others")
+        items[:] = _by_turns([item for item in items if _is_due(item, commit, others)], commit)
+
+
+def _is_due(item: pytest.Item, commit: str, others: int) -> bool:
+    """Return whether it is the turn of a test's file; see the option `--others`."""
+    if any(item.get_closest_marker(mark) for mark in ("backend", "dependencies", "interpreter")):
+        return True
+    return _is_turn(commit, str(item.path.relative_to(ROOT)), others)
+
+
+def _is_turn(commit: str, name: str, number: int) -> bool:
+    """Return whether the commit chooses `name`; it chooses one in `number` names."""
+    return zlib.crc32(f"{commit} {name}".encode()) % number == 0
 
 
 def _by_turns(items: list[pytest.Item], commit: str) -> list[pytest.Item]:
-    """Keep one in N cases of each test with the mark `turns(N)`; the commit chooses them."""
+    """Keep one in N cases of each test with the mark `turns(N)`; the commit chooses them.
+
+    If a whole file has the mark, keep one in N of the file's tests.
+    """
     cases: dict[str, list[pytest.Item]] = {}
+    numbers: dict[str, int] = {}
     for item in items:
-        if item.get_closest_marker("turns"):
-            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        for node, mark in item.iter_markers_with_node("turns"):
+            key = node.nodeid.partition("[")[0]
+            cases.setdefault(key, []).append(item)
+            (numbers[key],) = mark.args
+            break  # the mark of the test has priority
     left_out: set[pytest.Item] = set()
-    for found in cases.values():
-        (number,) = found[0].get_closest_marker("turns").args  # type: ignore[union-attr]
+    for key, found in cases.items():
         found.sort(key=lambda item: zlib.crc32(f"{commit} {item.nodeid}".encode()))
-        left_out.update(found[-(-len(found) // number) :])
+        left_out.update(found[-(-len(found) // numbers[key]) :])
     return [item for item in items if item not in left_out]
 
 
@@ -170,20 +212,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "daemon" in metafunc.fixturenames:
         commit = metafunc.config.getoption("commit")
         chosen = _chosen(metafunc.config.getoption("daemons"), commit)
+        nodeid = metafunc.definition.nodeid
+        name = f"{commit} {nodeid}"
         if not _runs_on_all(metafunc):
-            name = f"{commit} {metafunc.definition.nodeid}"
             found = _found()
             lacking = {name for name, one in found.items() if isinstance(one, Unavailable)}
             had = [one for one in chosen if one not in lacking] or [OLDEST]
             chosen = (had[zlib.crc32(name.encode()) % len(had)],)
         elif metafunc.config.getoption("daemons") == "all" and _is_runtime(metafunc):
             chosen += generations.VARIANTS
+        elif not (metafunc.config.getoption("daemons") or _is_all(metafunc.config)) and not (
+            nodeid.startswith(SERVICES) or _is_turn(commit, nodeid, BETWEEN_TURNS)
+        ):
+            chosen = generations.without_between(chosen)
         metafunc.parametrize("daemon", chosen, indirect=True, scope="session")
 
 
 def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
     is_marked = metafunc.definition.get_closest_marker("generations") is not None
-    return is_marked or metafunc.config.getoption("generations") == "all"
+    return is_marked or _is_all(metafunc.config)
+
+
+def _is_all(config: pytest.Config) -> bool:
+    return bool(config.getoption("generations") == "all")
 
 
 def _is_runtime(metafunc: pytest.Metafunc) -> bool:

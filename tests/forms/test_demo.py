@@ -120,6 +120,7 @@ def interrupted(place: Path, pattern: str, skip: int, *signals: int) -> tuple[in
     return child.returncode, said
 
 
+@pytest.mark.turns(3)
 @pytest.mark.usefixtures("required")
 @pytest.mark.parametrize("signals", ["INT", "TERM", "INT INT TERM"])
 @pytest.mark.parametrize("step", range(STEPS))

@@ -353,6 +353,7 @@ def judge_in_time(rule: Rule, repository: MemoryRepository) -> Verdict | None:
         assert time.perf_counter() - start <= MAX_SECONDS
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_changed_document(workshop: Workshop, kind: str, count: Count) -> None:
     rounds, accepted = count(800, 9_000), Counter[str]()

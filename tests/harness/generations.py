@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,6 +119,12 @@ def by_turns(commit: str, found: Mapping[str, Programs | Unavailable]) -> list[s
     elif between:
         chosen.append(between[-1])
     return [*chosen, *folders()]
+
+
+def without_between(turn: Sequence[str]) -> tuple[str, ...]:
+    """Return the result of `by_turns` without the generation between the other two."""
+    others = len(folders())
+    return (turn[0], *turn[-1 - others :]) if len(turn) - others > 2 else tuple(turn)
 
 
 def _plain(path: Path) -> debian.Program:

@@ -108,6 +108,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return found
 
 
+@pytest.mark.turns(2)
 @pytest.mark.daemon
 def test_many_threads_on_one_client(
     request: pytest.FixtureRequest, daemon: Daemon, backend: Backend, count: Count

@@ -117,6 +117,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield opened
 
 
+@pytest.mark.turns(4)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("act", ACTS)
 def test_what_a_registry_says(

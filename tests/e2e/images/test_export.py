@@ -56,7 +56,6 @@ def test_ctr_imports_it(client: Client, daemon: Daemon, tmp_path: Path, kind: st
 
 
 @pytest.mark.generations
-@pytest.mark.turns(1)
 def test_ctr_imports_what_has_one_platform_of_two(
     client: Client, daemon: Daemon, tmp_path: Path
 ) -> None:

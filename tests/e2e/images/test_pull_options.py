@@ -57,7 +57,6 @@ def test_all_platforms_are_labelled_as_ctr_labels_them(
 
 
 @pytest.mark.generations
-@pytest.mark.turns(1)
 def test_metadata_of_all_platforms_is_what_ctr_fetches(
     daemon: Daemon, namespace: str, client: Client, name: str
 ) -> None:
@@ -109,7 +108,6 @@ def test_layers_are_discarded_once_unpacked(
 
 
 @pytest.mark.generations
-@pytest.mark.turns(1)
 def test_a_discarded_layer_that_another_image_has_stays(
     daemon: Daemon, namespace: str, client: Client, registry: Registry
 ) -> None:
@@ -155,7 +153,6 @@ def test_several_platforms_are_unpacked_each(
 
 
 @pytest.mark.generations
-@pytest.mark.turns(1)
 def test_layers_are_unpacked_one_at_a_time(
     daemon: Daemon, namespace: str, client: Client, registry: Registry
 ) -> None:

@@ -21,7 +21,7 @@ from tests.harness.realm import Realm
 from tests.harness.registry import Registry as Server
 from tests.harness.tls import Files
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.turns(2)]
 
 Open = Callable[[Any], Any]
 

@@ -59,6 +59,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("name", CASES)
 def test_it_sees_what_ctr_s_sees(
     daemon: Daemon, namespace: str, client: Client, image: Image, name: str

@@ -110,7 +110,7 @@ def walked(stage: Stage, road: str, scheme: str, source: str) -> Iterator[str]:
         yield from words_of_error(error)
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize(("road", "scheme", "source"), combinations())
 def test_no_secret_leaves(
     road: str,
@@ -353,7 +353,7 @@ def leaked(text: str) -> list[bytes]:
     return found + [part.encode() for part in parts_of if part.lower() in low]
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("act", ACTS)
 def test_no_echo_is_in_an_error(

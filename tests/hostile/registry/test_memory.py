@@ -136,6 +136,7 @@ FLOODS: dict[str, Flood] = {
 }  # fmt: skip
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("name", FLOODS)
 def test_memory_stays_bounded(name: str) -> None:
     flood = FLOODS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,15 @@ TESTS = """
 import pytest
 
 @pytest.mark.daemon
-@pytest.mark.generations
-def test_marked(daemon): pass
-
-@pytest.mark.daemon
 @pytest.mark.parametrize("n", range(40))
 def test_unmarked(daemon, n): pass
 """ + "".join(f"""
 @pytest.mark.daemon
 def test_unmarked_{n}(daemon): pass
+
+@pytest.mark.daemon
+@pytest.mark.generations
+def test_marked_{n}(daemon): pass
 """ for n in range(40))  # fmt: skip
 FORGOTTEN = """
 def test_forgotten(daemon): pass
@@ -45,12 +46,16 @@ def generation_of(name: str) -> str:
     return name.partition("[")[2].rstrip("]").split("-")[0]
 
 
-def test_a_marked_test_runs_on_all_of_the_turn_and_others_on_one(tree: Tree, had: set[str]) -> None:
+def test_a_marked_test_runs_on_the_oldest_and_the_newest_and_some_run_between(
+    tree: Tree, had: set[str]
+) -> None:
+    """A test without the mark runs on one of the three."""
     tree.write(TESTS)
     names = tree.collect("--commit=a")
-    marked = [generation_of(name) for name in names if "test_marked" in name]
-    assert sorted(marked) == sorted(by_turns("a", available()))
-    assert len(marked) == 3
+    oldest, between, newest = by_turns("a", available())
+    marked = Counter(generation_of(name) for name in names if "test_marked" in name)
+    assert marked == {oldest: 40, between: marked[between], newest: 40}
+    assert 5 < marked[between] < 25
     others = [name for name in names if "test_marked" not in name]
     assert len(others) == 80
     assert {generation_of(name) for name in others} == set(marked)
@@ -65,17 +70,17 @@ def test_the_commit_chooses(tree: Tree, had: set[str]) -> None:
 
 def test_all_on_all_if_so_told(tree: Tree, had: set[str]) -> None:
     tree.write(TESTS)
-    assert len(tree.collect("--generations=all")) == 81 * 3
-    assert len(tree.collect("--generations=all", "--daemons=all")) == 81 * len(GENERATIONS)
+    assert len(tree.collect("--generations=all")) == 120 * 3
+    assert len(tree.collect("--generations=all", "--daemons=all")) == 120 * len(GENERATIONS)
     assert {generation_of(name) for name in tree.collect("--daemons=1.7")} == {"1.7"}
 
 
 def test_all_runs_containers_with_each_runc(tree: Tree, had: set[str]) -> None:
     folder = tree.folder / "tests" / "e2e" / "runtime"
     folder.mkdir(parents=True)
-    (folder / "test_run.py").write_text(TESTS.partition("@pytest.mark.daemon\n@pytest.mark.par")[0])
-    names = tree.collect("--daemons=all")
-    assert [generation_of(name) for name in names] == [*GENERATIONS, *generations.VARIANTS]
+    (folder / "test_run.py").write_text(TESTS)
+    names = [name for name in tree.collect("--daemons=all") if "test_marked_0" in name]
+    assert sorted(map(generation_of, names)) == [*GENERATIONS, *generations.VARIANTS]
 
 
 def test_a_runc_that_is_not_built_is_named(monkeypatch: pytest.MonkeyPatch, had: set[str]) -> None:
@@ -120,3 +125,40 @@ def test_a_test_with_a_daemon_and_no_mark_is_refused(tree: Tree) -> None:
     tree.write(FORGOTTEN)
     with pytest.raises(AssertionError, match=r"test_forgotten.* has daemon: mark it with daemon"):
         tree.collect()
+
+
+def test_turns_of_cases_and_of_files(tree: Tree) -> None:
+    """One in n cases of a test runs, or one in n tests of a file; of each, at least one."""
+    tree.write("""
+import pytest
+
+@pytest.mark.turns(3)
+@pytest.mark.parametrize("n", range(9))
+def test_cases(n): pass
+
+@pytest.mark.turns(3)
+def test_single(): pass
+""")
+    assert Counter(name.partition("[")[0].partition("::")[2] for name in tree.collect()) == {
+        "test_cases": 3,
+        "test_single": 1,
+    }
+    tree.write(
+        "import pytest\npytestmark = pytest.mark.turns(4)\n"
+        + "".join(f"def test_{n}(): pass\n" for n in range(12))
+    )
+    assert len(tree.collect()) == 3
+    assert len(tree.collect("--counts=full")) == 12
+
+
+def test_files_that_a_lane_leaves_out(tree: Tree) -> None:
+    """What depends on the interpreter always runs, the other tests by turns of their files."""
+    tree.write(
+        *["import pytest\n@pytest.mark.interpreter\ndef test_marked(): pass\n"] * 20,
+        *["def test_other(): pass\n"] * 80,
+    )
+    names = tree.collect("--files-with=backend,interpreter")
+    assert [name.partition("::")[2] for name in names] == ["test_marked"] * 20
+    found = Counter(name.partition("::")[2] for name in tree.collect("--others=4", "--commit=a"))
+    assert found == {"test_marked": 20, "test_other": found["test_other"]}
+    assert 5 < found["test_other"] < 40

@@ -22,7 +22,7 @@ from tests.harness.generations import GENERATIONS, OLDEST, Programs, available
 from tests.harness.leaks import traces
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.registry, pytest.mark.daemon]
+pytestmark = [pytest.mark.registry, pytest.mark.daemon, pytest.mark.turns(3)]
 
 SCRIPT = "echo hello; exit 3"
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ from tests.harness import debris
 from tests.harness.process import wait_until
 from tests.unit.harness.tree import Tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.once]
+pytestmark = [pytest.mark.slow, pytest.mark.once, pytest.mark.turns(2)]
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have namespaces")
 

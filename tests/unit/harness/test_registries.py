@@ -27,7 +27,7 @@ from tests.harness.realm import Asked, Realm
 from tests.harness.registry import Registry
 from tests.harness.tls import Files
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
 
 T = TypeVar("T")
 Open = Callable[[AbstractContextManager[T]], T]

@@ -60,6 +60,7 @@ def guarded(server: Scripted, location: str, status: int = 307) -> None:
     server.on("GET", BLOB_PATH, script)
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize(
     ("host", "tls", "own_tls"),
