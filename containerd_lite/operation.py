@@ -47,6 +47,11 @@ class CancelToken:
         """Whether ``cancel`` was called."""
         return self._is_cancelled
 
+    def check(self) -> None:
+        """Raise ``Cancelled`` if the token is cancelled."""
+        if self._is_cancelled:
+            raise Cancelled("the token was cancelled")
+
     @contextmanager
     def calling(self, callback: Callable[[], object]) -> Iterator[None]:
         """Call ``callback`` in another thread if the token is cancelled during the block.

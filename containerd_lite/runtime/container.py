@@ -252,6 +252,7 @@ class Container(TaskVerbs):
         tail: int | None = None,
         follow: bool = False,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Iterator[LogLine]: ...
 
     @overload
@@ -264,6 +265,7 @@ class Container(TaskVerbs):
         tail: int | None = None,
         follow: bool = False,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Iterator[bytes]: ...
 
     def logs(
@@ -275,6 +277,7 @@ class Container(TaskVerbs):
         tail: int | None = None,
         follow: bool = False,
         timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Iterator[bytes | LogLine]:
         """Read the log of a container that ``Client.run`` has detached, or the task's log file.
 
@@ -292,11 +295,13 @@ class Container(TaskVerbs):
             follow: Whether to wait for more output until the task ends.
             timeout: Seconds after which the iterator ends, even if the task still runs. 0 means: do
                 not wait for more output. Default: no limit.
+            cancel: A token whose ``cancel`` ends the wait for more output. Default: none.
 
         Returns:
             An iterator over the bytes of the log, in pieces, or over its lines.
 
         Raises:
+            Cancelled: The token was cancelled. The iterator raises this error.
             FailedPrecondition: The output goes elsewhere or is discarded, or the log is a plain
                 file, which cannot do what ``timestamps`` or ``since`` ask for.
             InvalidArgument: ``since``, ``tail`` or ``timeout`` is negative or of the wrong type, or
@@ -312,6 +317,7 @@ class Container(TaskVerbs):
             tail=limits.count("tail", tail, 0),
         )
         timeout = limits.seconds("timeout", timeout, may_be_zero=True)
+        check_types({"cancel": cancel})
         folder, task = self.labels.get(LOG, ""), None
         uri = self.labels.get(LOG_URI) or kept.last_uri(folder)
         with suppress(NotFound):
@@ -321,7 +327,12 @@ class Container(TaskVerbs):
         def is_running() -> bool:
             return task is not None and task.poll() is None
 
-        waits = is_running if follow else None
+        def waits_for_more() -> bool:
+            if cancel is not None:
+                cancel.check()
+            return is_running()
+
+        waits = waits_for_more if follow else None
         if folder and kept.is_log_of(uri, folder):
             until_end = self._has_terminal() and (follow or not is_running())
             return kept.read_kept_log(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite import Client, LogFile, NullIO
-from containerd_lite.errors import FailedPrecondition
+from containerd_lite import CancelToken, Client, LogFile, NullIO
+from containerd_lite.errors import Cancelled, FailedPrecondition
 from containerd_lite.images.image import Image
 from containerd_lite.runtime.kept import LogLine
 from containerd_lite.runtime.restart import LOG_URI
@@ -58,6 +58,23 @@ def test_the_log_of_a_detached_container(client: Client, image: Image) -> None:
         other.start().wait(_PATIENCE)
         assert b"".join(container.logs(tail=1)) == b"the end"
     assert not folder.exists()
+
+
+def test_a_token_ends_the_wait_for_more_output(client: Client, image: Image) -> None:
+    token = CancelToken()
+    read: list[bytes] = []
+
+    def cancel() -> None:
+        wait_until(lambda: read == [b"out\n"], _PATIENCE)
+        token.cancel()
+
+    with client.run(image, ["sh", "-c", "echo out; sleep 1000"], detach=True) as container:
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        with pytest.raises(Cancelled, match="token"):
+            read.extend(container.logs(follow=True, timeout=_PATIENCE, cancel=token))
+        canceller.join()
+        assert read == [b"out\n"]
 
 
 @pytest.mark.generations
