@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from importlib.util import find_spec
@@ -80,14 +80,38 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not collection_path.name.startswith("test_"):
         return None
     text = collection_path.read_text()
-    marks = config.getoption("files_with").split(",")
-    if marks != [""] and not any(f"pytest.mark.{mark}" in text for mark in marks):
+    if not _has_mark(text, config.getoption("files_with").split(",")):
+        return True
+    if not _is_due(collection_path, text, config):
         return True
     if os.environ.get("CONTAINERD_LITE_PURE") == "1":
         return True if _SIGNING.search(text) else None
     if find_spec("nacl") is None:
         return True if _ALL_OF_TRUST.search(text) else None
     return None
+
+
+def _has_mark(text: str, marks: Sequence[str]) -> bool:
+    """Return whether a file has one of the marks; the mark `""` is always there."""
+    return any(mark == "" or f"pytest.mark.{mark}" in text for mark in marks)
+
+
+def _is_due(path: Path, text: str, config: pytest.Config) -> bool:
+    """Return whether it is the turn of a file of tests; see the option `--others`."""
+    if _runs_all(config) or _has_mark(text, ("backend", "dependencies", "interpreter")):
+        return True
+    name = str(path.relative_to(config.rootpath))
+    return _is_turn(config.getoption("commit"), name, config.getoption("others"))
+
+
+def _is_turn(commit: str, name: str, number: int) -> bool:
+    """Return whether the commit chooses `name`; it chooses one in `number` names."""
+    return zlib.crc32(f"{commit} {name}".encode()) % number == 0
+
+
+def _runs_all(config: pytest.Config) -> bool:
+    """Return whether no test is left out because it is not its turn."""
+    return _is_all(config) or bool(config.getoption("counts") == "full")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -122,8 +146,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="of the tests without the marks backend, dependencies and interpreter, run those of"
-        " one file in N, which the commit chooses",
+        help="of the files without the marks backend, dependencies and interpreter, load one in N,"
+        " which the commit chooses",
     )
     parser.addoption("--commit", default=_commit(), help="chooses the daemons (this commit)")
     parser.addoption("--outcomes", type=Path, help="file to write the tests' outcomes to")
@@ -171,40 +195,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(f"{item.nodeid} has {fixture}: mark it with {mark}")
     if path := config.getoption("again"):
         keep_failed(items, path)
-    elif config.getoption("counts") == "reduced" and config.getoption("generations") != "all":
-        commit, others = config.getoption("commit"), config.getoption("others")
-        items[:] = _by_turns([item for item in items if _is_due(item, commit, others)], commit)
-
-
-def _is_due(item: pytest.Item, commit: str, others: int) -> bool:
-    """Return whether it is the turn of a test's file; see the option `--others`."""
-    if any(item.get_closest_marker(mark) for mark in ("backend", "dependencies", "interpreter")):
-        return True
-    return _is_turn(commit, str(item.path.relative_to(ROOT)), others)
-
-
-def _is_turn(commit: str, name: str, number: int) -> bool:
-    """Return whether the commit chooses `name`; it chooses one in `number` names."""
-    return zlib.crc32(f"{commit} {name}".encode()) % number == 0
+    elif not _runs_all(config):
+        items[:] = _by_turns(items, config.getoption("commit"))
 
 
 def _by_turns(items: list[pytest.Item], commit: str) -> list[pytest.Item]:
     """Keep one in N cases of each test with the mark `turns(N)`; the commit chooses them.
 
-    If a whole file has the mark, keep one in N of the file's tests.
+    If a whole file has the mark, keep one in N of the file's tests. With the mark
+    `turns(N, "name")`, keep one in N of all tests with this name.
     """
-    cases: dict[str, list[pytest.Item]] = {}
-    numbers: dict[str, int] = {}
+    groups: dict[tuple[str, int], list[pytest.Item]] = {}
     for item in items:
         for node, mark in item.iter_markers_with_node("turns"):
-            key = node.nodeid.partition("[")[0]
-            cases.setdefault(key, []).append(item)
-            (numbers[key],) = mark.args
+            number, *name = mark.args
+            key = name[0] if name else node.nodeid.partition("[")[0]
+            groups.setdefault((key, number), []).append(item)
             break  # the mark of the test has priority
     left_out: set[pytest.Item] = set()
-    for key, found in cases.items():
+    for (_, number), found in groups.items():
         found.sort(key=lambda item: zlib.crc32(f"{commit} {item.nodeid}".encode()))
-        left_out.update(found[-(-len(found) // numbers[key]) :])
+        left_out.update(found[-(-len(found) // number) :])
     return [item for item in items if item not in left_out]
 
 
@@ -212,18 +223,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "daemon" in metafunc.fixturenames:
         commit = metafunc.config.getoption("commit")
         chosen = _chosen(metafunc.config.getoption("daemons"), commit)
-        nodeid = metafunc.definition.nodeid
-        name = f"{commit} {nodeid}"
         if not _runs_on_all(metafunc):
+            name = f"{commit} {metafunc.definition.nodeid}"
             found = _found()
             lacking = {name for name, one in found.items() if isinstance(one, Unavailable)}
             had = [one for one in chosen if one not in lacking] or [OLDEST]
             chosen = (had[zlib.crc32(name.encode()) % len(had)],)
         elif metafunc.config.getoption("daemons") == "all" and _is_runtime(metafunc):
             chosen += generations.VARIANTS
-        elif not (metafunc.config.getoption("daemons") or _is_all(metafunc.config)) and not (
-            nodeid.startswith(SERVICES) or _is_turn(commit, nodeid, BETWEEN_TURNS)
-        ):
+        elif not metafunc.config.getoption("daemons") and not _runs_between(metafunc, commit):
             chosen = generations.without_between(chosen)
         metafunc.parametrize("daemon", chosen, indirect=True, scope="session")
 
@@ -231,6 +239,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
     is_marked = metafunc.definition.get_closest_marker("generations") is not None
     return is_marked or _is_all(metafunc.config)
+
+
+def _runs_between(metafunc: pytest.Metafunc, commit: str) -> bool:
+    nodeid = metafunc.definition.nodeid
+    return (
+        _is_all(metafunc.config)
+        or nodeid.startswith(SERVICES)
+        or _is_turn(commit, nodeid, BETWEEN_TURNS)
+    )
 
 
 def _is_all(config: pytest.Config) -> bool:

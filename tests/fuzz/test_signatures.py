@@ -414,6 +414,7 @@ def largest(signers: Signers, shape: str) -> tuple[str, Original]:
     return "bundle in a log", Original(BUNDLE, canonical(document))
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.parametrize("shape", ["statement", "envelope", "log entry", "log entries", "values"])
 def test_the_largest_documents(workshop: Workshop, shape: str) -> None:
     name, original = largest(workshop.signers, shape)

@@ -62,6 +62,7 @@ def test_the_conversation_is_a_whole_pull_and_run(conversation: Conversation) ->
     assert [result.is_answer for result in outcome.results] == [True] * len(methods)
 
 
+@pytest.mark.turns(3, "heavy")
 def test_a_daemon_that_ends_at_any_byte(conversation: Conversation, count: Count) -> None:
     everywhere = range(len(conversation.sent) + 1)
     cuts = [near_boundaries(conversation), everywhere][count(0, 1)]
@@ -69,6 +70,7 @@ def test_a_daemon_that_ends_at_any_byte(conversation: Conversation, count: Count
         check(conversation, cut, silent=False)
 
 
+@pytest.mark.turns(3, "heavy")
 def test_a_daemon_that_falls_silent_at_any_frame(conversation: Conversation, count: Count) -> None:
     cuts = near_boundaries(conversation)[: -_NEAR.stop]  # at the end, nothing is left unanswered
     for cut in random.Random(0).sample(cuts, count(30, len(cuts))):

@@ -156,6 +156,7 @@ def load(daemon: Daemon, namespace: str, client: Client, no_leftovers: Watch) ->
         yield load
 
 
+@pytest.mark.turns(3, "heavy")
 def test_a_soak_leaves_nothing_and_takes_nothing(
     load: Load, client: Client, namespace: str, count: Count
 ) -> None:

@@ -176,6 +176,7 @@ def others(*works: Callable[[], object]) -> Iterator[None]:
             worker.result()
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.daemon
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forks_in_the_midst_of_calls(
@@ -210,6 +211,7 @@ def test_forks_in_the_midst_of_calls(
             events.receive()
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forks_while_classes_are_made(count: Count) -> None:
     """A child needs a class, too; whoever was just making one does not exist there."""

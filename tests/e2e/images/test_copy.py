@@ -159,6 +159,7 @@ def test_what_is_not_there(registry: Registry, target: Registry) -> None:
         Crane().digest(f"{target.host}/broken:1")
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_a_registry_that_goes_away(which: str) -> None:
     image = images.random_image([20_000_000] * 3, seed=32)  # more than sockets hold

@@ -407,6 +407,7 @@ def _peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.daemon
 def test_memory_is_flat(client: Client, registry: Registry, own_registry: Registry) -> None:
     image = images.random_image([20_000_000] * 3, seed=11)

@@ -101,12 +101,14 @@ def _copy_rest(text: str) -> str:
     return text
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.parametrize("read", [_count_pairs, _copy_rest])
 def test_a_quadratic_reader_is_found(read: Callable[[str], object]) -> None:
     shape = measuring.repeating("known", "quadratic", read, "x")
     assert measuring.judged_growth(shape, QUICK)[1] > measuring.MAX_GROWTH
 
 
+@pytest.mark.turns(3, "heavy")
 def test_a_quadratic_reader_with_a_limit_is_found() -> None:
     shape = measuring.repeating("known", "limited", _count_pairs, "x", limit=4_000)
     assert measuring.judged_growth(shape, QUICK)[1] > measuring.MAX_GROWTH

@@ -208,6 +208,7 @@ def test_a_folder_has_such_annotations(client: Client, layout: Layout) -> None:
     assert client.get_image(NAME).target.annotations == {}
 
 
+@pytest.mark.turns(3, "heavy")
 def test_an_index_that_could_not_be_read_again(layout: Layout) -> None:
     """One limit holds for reading and for writing."""
     layout.import_images(of_index(archives.named(OURS, NAME)))
@@ -270,6 +271,7 @@ def test_documents_of_tiny_values(layout: Layout, name: str, item: bytes, end: b
         layout.import_images(io.BytesIO(archive))
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.once
 def test_one_config_under_many_names(layout: Layout) -> None:
     """Four hundred images that have two configs of 3 MiB: the archive has a few KB."""

@@ -265,6 +265,7 @@ def gzipped(pieces: Iterator[bytes]) -> bytes:
     return b"".join(packer.compress(piece) for piece in pieces) + packer.flush()
 
 
+@pytest.mark.turns(3, "heavy")
 def test_a_million_entries(tmp_path: Path, canary: Path) -> None:
     thousand = gzipped(iter([member("repositories") * 1000]))
     name, grown = of_a_child(tmp_path, thousand * 1000)
@@ -279,6 +280,7 @@ def test_names_by_the_gigabyte(tmp_path: Path, canary: Path) -> None:
     assert grown < 64 << 10
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.once
 def test_a_bomb(tmp_path: Path, canary: Path) -> None:
     """8 GiB of zeros in 8 MiB, in a file that nobody wants."""

@@ -120,6 +120,7 @@ def test_a_lookup_that_goes_down_and_up(store: LayoutStore) -> None:
     assert cpu < CPU
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.once
 def test_millions_of_folders_with_short_names(store: LayoutStore) -> None:
     """A layer of 30 kilobytes asks for folders that would take 400 MB, in two layers or in one."""

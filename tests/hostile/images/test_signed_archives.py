@@ -68,6 +68,7 @@ def test_indexes_that_list_others_again_and_again(tmp_path: Path) -> None:
     assert found.target.digest == levels[-1].digest
 
 
+@pytest.mark.turns(3, "heavy")
 def test_many_names_with_many_signatures(tmp_path: Path) -> None:
     """The signatures of all names together are bounded."""
     wrong = signatures.layer(signatures.payload(IMAGE.digest), OTHER)

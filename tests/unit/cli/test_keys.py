@@ -19,6 +19,8 @@ from tests.harness.screen import Screen
 from tests.harness.signing import PEMS, make_pem
 from tests.harness.tls import openssl
 
+pytestmark = pytest.mark.turns(2)
+
 pytest.importorskip("nacl", reason="cosign's files need PyNaCl")
 
 SECRET = "a secret that nothing may show"

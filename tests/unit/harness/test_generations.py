@@ -151,6 +151,12 @@ def test_single(): pass
     assert len(tree.collect("--counts=full")) == 12
 
 
+def test_turns_of_tests_with_a_name(tree: Tree) -> None:
+    test = '@pytest.mark.turns(3, "heavy")\ndef test_{}(): pass\n'
+    tree.write(*["import pytest\n" + test.format(n) + test.format(n + 1) for n in range(6)])
+    assert len(tree.collect()) == 4
+
+
 def test_files_that_a_lane_leaves_out(tree: Tree) -> None:
     """What depends on the interpreter always runs, the other tests by turns of their files."""
     tree.write(

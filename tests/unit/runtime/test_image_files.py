@@ -193,6 +193,7 @@ def test_too_many_links(store: LayoutStore) -> None:
         read(store, links)
 
 
+@pytest.mark.turns(3, "heavy")
 @settings(max_examples=300, deadline=None)
 @given(LAYERS)
 def test_whatever_the_layers(layers: list[list[Item]]) -> None:

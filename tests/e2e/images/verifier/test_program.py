@@ -342,6 +342,7 @@ def deaf() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.turns(3, "heavy")
 @pytest.mark.slow
 def test_the_deadline(policy: Path, tmp_path: Path) -> None:
     """Whatever hangs, the program says so before the daemon ends it, and leaves no process."""
