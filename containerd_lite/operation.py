@@ -18,6 +18,9 @@ from .arguments import check_types
 from .errors import Cancelled, ContainerdError, DeadlineExceeded
 from .interrupt import CLEANUP_TIMEOUT, Interrupt, operating
 
+#: Seconds after its timeout at which a wait is interrupted if the daemon does not answer.
+_WAIT_GRACE = 0.1
+
 
 class CancelToken:
     """Cancels calls that have got the token as their argument ``cancel``.
@@ -124,7 +127,7 @@ _current: ContextVar[Operation | None] = ContextVar("current operation", default
 
 def note_left(text: str) -> None:
     """Have the error of this thread's operation say what clean-up could not remove."""
-    if (current := _current.get()) is not None:
+    if (current := _current.get()) is not None and text not in current.left:
         current.left.append(text)
 
 
@@ -200,6 +203,8 @@ def operation(
     timeout: float | None = None,
     cancel: CancelToken | None = None,
     operations: Operations | None = None,
+    *,
+    grace: float = 0.0,
 ) -> Iterator[None]:
     """Run the block as one operation.
 
@@ -208,13 +213,15 @@ def operation(
         timeout: Seconds after which the block is interrupted, above 0. ``None`` means no limit.
         cancel: The token that can interrupt the block.
         operations: The operations of the client, which can interrupt the block by ``close``.
+        grace: Seconds that are added to ``timeout``, for a block that keeps the limit itself. Then
+            ``timeout`` can be 0.
 
     Raises:
         Cancelled: The token was cancelled, or the client was closed.
         DeadlineExceeded: The block was interrupted after ``timeout``.
         InvalidArgument: ``timeout`` or ``cancel`` has an invalid value.
     """
-    seconds = limits.seconds("timeout", timeout)
+    seconds = limits.seconds("timeout", timeout, may_be_zero=grace > 0)
     check_types({"cancel": cancel})
     current = Operation(what)
     token = _current.set(current)
@@ -222,7 +229,7 @@ def operation(
         with (
             nullcontext() if operations is None else operations.running(current),
             nullcontext() if cancel is None else cancel.calling(current.cancel),
-            nullcontext() if seconds is None else _expiring(current, seconds),
+            nullcontext() if seconds is None else _expiring(current, seconds, grace),
             operating(current.interrupt),
         ):
             yield
@@ -239,10 +246,22 @@ def cancellable(what: str, cancel: CancelToken | None) -> AbstractContextManager
     return nullcontext() if cancel is None else operation(what, None, cancel)
 
 
+def waiting(
+    what: str, timeout: float | None, cancel: CancelToken | None
+) -> AbstractContextManager[None]:
+    """Return a context manager for a block that waits, and keeps ``timeout`` itself.
+
+    The block is interrupted only if the daemon does not answer it in time.
+    """
+    if timeout is None:
+        return cancellable(what, cancel)
+    return operation(what, timeout, cancel, grace=_WAIT_GRACE)
+
+
 @contextmanager
-def _expiring(operation: Operation, seconds: float) -> Iterator[None]:
-    """Interrupt the operation if the block takes longer than ``seconds``."""
-    timer = threading.Timer(seconds, operation.expire, (seconds,))
+def _expiring(operation: Operation, seconds: float, grace: float) -> Iterator[None]:
+    """Interrupt the operation if the block takes longer than ``seconds`` and ``grace``."""
+    timer = threading.Timer(seconds + grace, operation.expire, (seconds,))
     timer.name, timer.daemon = "containerd-lite-timeout", True
     try:
         timer.start()

@@ -41,6 +41,13 @@ def quoted(value: object, limit: int = _MAX_QUOTED) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def duration(seconds: float | None) -> str:
+    """Return a number of seconds for a message, such as ``0.25 s``; ``None`` is any time."""
+    if seconds is None:
+        return "any time"
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
 def _visible(char: str) -> str:
     return " " if char.isspace() else char.encode("unicode_escape").decode("ascii")
 

@@ -9,6 +9,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .container import Container as Container
     from .container import DetachedContainer as DetachedContainer
+    from .container import discard_container as discard_container
     from .container import list_containers as list_containers
     from .container import load_container as load_container
     from .creation import create_container as create_container
@@ -40,7 +41,13 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "runtime_backend": ["RuntimeBackend"],
-        "container": ["Container", "DetachedContainer", "list_containers", "load_container"],
+        "container": [
+            "Container",
+            "DetachedContainer",
+            "discard_container",
+            "list_containers",
+            "load_container",
+        ],
         "creation": ["create_container", "detached_streams", "restore_container"],
         "io.base": ["closing_on_failure"],
         "kept.log_reader": ["LogLine"],

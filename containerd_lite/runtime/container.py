@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from .. import limits
 from ..arguments import check_types
-from ..errors import FailedPrecondition, NotFound
+from ..errors import ContainerdError, FailedPrecondition, NotFound
+from ..operation import waiting
 from ..printable import quoted
 from ..undo import Undo, end_block
 from . import kept, watch
 from .labels import LOG
 from .option_methods import with_option_help
 from .popen import Running, attach_pipes, open_pipes
-from .process import Process
+from .process import Process, note_remains
 from .restart import LOG_URI
 from .run import Capturing, CompletedProcess
 from .spec.options import split_exec
@@ -320,9 +321,9 @@ class Container(TaskVerbs):
         check_types({"cancel": cancel})
         folder, task = self.labels.get(LOG, ""), None
         uri = self.labels.get(LOG_URI) or kept.last_uri(folder)
-        with suppress(NotFound):
-            task = self.task()
-            uri = task.status().stdio.stdout
+        with waiting(f"logs of container {self.id}", timeout, cancel), suppress(NotFound):
+            status = self.backend.tasks.get(self.id)
+            task, uri = Task(self, status.pid).known(status), status.stdio.stdout
 
         def is_running() -> bool:
             return task is not None and task.poll() is None
@@ -374,3 +375,15 @@ def list_containers(backend: RuntimeBackend, *filters: str) -> list[Container]:
 def load_container(backend: RuntimeBackend, id: str) -> Container:
     """Return the container with this id; see ``Client.load_container``."""
     return Container(backend, backend.containers.get(id))
+
+
+def discard_container(backend: RuntimeBackend, id: str) -> None:
+    """Delete the container with this id, if it exists; see ``Container.discard``."""
+    try:
+        container = load_container(backend, id)
+    except NotFound:
+        return
+    except ContainerdError:
+        note_remains(id)
+        return
+    container.discard()

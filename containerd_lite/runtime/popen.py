@@ -21,12 +21,12 @@ from ..errors import (
 )
 from ..interrupt import check, current_interrupt
 from ..operation import cancellable
-from ..printable import printable
+from ..printable import duration, printable
 from ..undo import Undo, end_block
 from .io.served import Served
 from .io.sinks import Capture, Target
 from .io.streams import PIPE, Source, Streams, attach
-from .process import Process
+from .process import Process, note_remains
 
 if TYPE_CHECKING:
     from ..operation import CancelToken
@@ -189,7 +189,7 @@ class Running(Generic[_Container]):
                     continue
                 self.close()
                 raise DeadlineExceeded(
-                    f"process {self.id} still ran after {timeout} s and was killed",
+                    f"process {self.id} still ran after {duration(timeout)} and was killed",
                     remedy="Raise timeout=",
                 ) from error
         streams = self.process.streams
@@ -333,8 +333,12 @@ class Running(Generic[_Container]):
         """Do the same as ``close`` without raising a ``ContainerdError``."""
         self.process.delete_quietly()
         if self._removes:
-            with suppress(ContainerdError):
+            try:
                 self.container.delete()
+            except NotFound:
+                pass
+            except ContainerdError:
+                note_remains(self.container.id)
             self._removes = False
 
     def __enter__(self) -> Running[_Container]:

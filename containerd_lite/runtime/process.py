@@ -28,8 +28,8 @@ from ..errors import (
 )
 from ..lazy import lazy_pattern
 from ..locks import PerProcess, holding
-from ..operation import cancellable
-from ..printable import printable, quoted
+from ..operation import cancellable, note_left
+from ..printable import duration, printable, quoted
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io.base import ProcessStreams
@@ -241,7 +241,7 @@ class Process:
 
     def _timeout_error(self, timeout: float | None) -> DeadlineExceeded:
         return DeadlineExceeded(
-            f"process {self.id} has not ended after {timeout} s", remedy="Raise timeout="
+            f"process {self.id} has not ended after {duration(timeout)}", remedy="Raise timeout="
         )
 
     def status(self) -> ProcessStatus:
@@ -386,8 +386,9 @@ class Process:
     def delete_quietly(self) -> None:
         """Kill and delete the process without raising a ``ContainerdError``."""
         try:
-            with suppress(ContainerdError):
-                self.delete(force=True)
+            self.delete(force=True)
+        except ContainerdError:
+            note_remains(self.container_id, self.exec_id)
         finally:
             self.stop_waiting()
             if self.streams is not None:
@@ -396,6 +397,19 @@ class Process:
     def __repr__(self) -> str:
         within = f" in {self.container_id}" if self.exec_id else ""
         return printable(f"<{type(self).__name__} {self.id}{within} pid={self.pid}>")
+
+
+def note_remains(container_id: str, exec_id: str = "") -> None:
+    """Have the error of this thread's operation say that clean-up could not end a process.
+
+    Args:
+        container_id: The container's id.
+        exec_id: The process's exec id. Default: the whole container remains.
+    """
+    remains = f"container {container_id} may still exist"
+    if exec_id:
+        remains = f"process {exec_id} may still run in container {container_id}"
+    note_left(f"clean-up failed, so {remains}")
 
 
 def signal_number(signal: int | str) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from .. import images, limits
 from ..deadline import Deadline
 from ..debug import LoggedStep
-from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
+from ..operation import waiting
 from ..records import replace
 from ..services._types import AnyValue, Mount
 from ..services.tasks import Exit, ProcessStatus
@@ -21,6 +22,7 @@ from . import kept, network
 from .io import SameTargets
 from .io.base import closing_on_failure
 from .labels import LOG, WANTED_NETWORKS
+from .process import note_remains
 from .record import StoredContainer, options_of_task
 from .restart import started_labels, stopped_labels
 from .task import Task
@@ -196,11 +198,13 @@ class TaskVerbs(StoredContainer):
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
             NotFound: The container has no task.
         """
-        deadline, task = Deadline(timeout), self.task()
-        try:
-            return task.wait(deadline.remaining(), cancel=cancel)
-        finally:
-            task.stop_waiting()
+        deadline = Deadline(timeout)
+        with waiting(f"wait for container {self.id}", timeout, cancel):
+            task = self.task()
+            try:
+                return task.wait(deadline.remaining())
+            finally:
+                task.stop_waiting()
 
     def pause(self) -> None:
         """Freeze all processes of the container.
@@ -241,11 +245,17 @@ class TaskVerbs(StoredContainer):
         self.remove(snapshot=snapshot)
 
     def discard(self) -> None:
-        """Kill and delete the task, and delete the container. Ignore ``NotFound``."""
-        with suppress(NotFound):
-            self.task().delete(force=True)
-        with suppress(NotFound):
-            self.delete()
+        """Kill and delete the task, and delete the container, without raising an error.
+
+        If the daemon does not answer, the error of the operation says that the container remains.
+        """
+        try:
+            with suppress(NotFound):
+                self.task().delete(force=True)
+            with suppress(NotFound):
+                self.delete()
+        except ContainerdError:
+            note_remains(self.id)
 
     # ---- the task --------------------------------------------------------------------------
 

@@ -294,7 +294,7 @@ class ContainerVerbs(ABC):
         if detach or streams is None:
             streams = package.detached_streams(self._runtime, name, streams, options, undo)
         if not id:
-            undo.add(lambda: self.load_container(name).discard())
+            undo.add(lambda: package.discard_container(self._runtime, name))
         if streams.stdio.terminal:
             options["terminal"] = True
         container = self.new_container(name, image=image, args=args, **options)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline
 from ..errors import DeadlineExceeded, InvalidArgument
-from ..operation import cancellable
+from ..operation import waiting
+from ..printable import duration
 from ..services.tasks import Exit
 from ..workers import Workers, result_when_done
 from .task import Task
@@ -29,14 +30,14 @@ def wait_any(
 ) -> tuple[_C, Exit]:
     """Wait until one container has ended; see ``Client.wait_any``."""
     deadline = Deadline(timeout)
-    with cancellable("wait for containers", cancel), _waiting_for(containers) as tasks:
+    with waiting("wait for containers", timeout, cancel), _waiting_for(containers) as tasks:
         for container, task in tasks.items():
             if (ended := task.poll()) is not None:
                 return container, ended
         try:
             return _first_to_end(tasks, deadline)
         except DeadlineExceeded:
-            raise _too_late(f"none of {len(tasks)} containers has", timeout) from None
+            raise _too_late(f"none of the containers {_ids(tasks)} has", timeout) from None
 
 
 def wait_all(
@@ -45,18 +46,22 @@ def wait_all(
     """Wait until all containers have ended; see ``Client.wait_all``."""
     ended: dict[_C, Exit] = {}
     deadline = Deadline(timeout)
-    with cancellable("wait for containers", cancel), _waiting_for(containers) as tasks:
+    with waiting("wait for containers", timeout, cancel), _waiting_for(containers) as tasks:
         try:
             for container, task in tasks.items():
                 ended[container] = task.wait(deadline.remaining())
         except DeadlineExceeded:
-            running = [container.id for container, task in tasks.items() if task.poll() is None]
-            raise _too_late(f"{', '.join(running)} have", timeout) from None
+            running = [container for container, task in tasks.items() if task.poll() is None]
+            raise _too_late(f"not all of the containers {_ids(running)} have", timeout) from None
     return ended
 
 
+def _ids(containers: Iterable[Container]) -> str:
+    return ", ".join(container.id for container in containers)
+
+
 def _too_late(who: str, timeout: float | None) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{who} not ended after {timeout} s", remedy="Raise timeout=")
+    return DeadlineExceeded(f"{who} ended after {duration(timeout)}", remedy="Raise timeout=")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -84,7 +85,7 @@ class UntrustedFolder:
         """
         *folders, base = name.split("/")
         opened: list[str] = []
-        descriptors: list[int] = []
+        descriptors = _Descriptors()
         try:
             try:
                 _open_into(descriptors, self._text, _FOLDER)
@@ -94,8 +95,7 @@ class UntrustedFolder:
                 opened.append(base)
                 return action(descriptors[-1], base)
             finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                descriptors.close()
         except ContainerdError:
             raise
         except OSError as error:
@@ -119,7 +119,7 @@ class UntrustedFolder:
 
         def open_at(parent: int, base: str) -> io.FileIO:
             files: list[io.FileIO] = []
-            held: list[int] = []
+            held = _Descriptors()
             try:
                 _open_into(held, base, flags | _FILE, parent)
                 if not stat.S_ISREG(os.fstat(held[0]).st_mode):
@@ -127,8 +127,7 @@ class UntrustedFolder:
                 # The file object closes its descriptor even if an interrupt drops the object.
                 files += map(partial(io.FileIO, mode=mode), map(held.pop, (0,)))
             finally:
-                for descriptor in held:
-                    os.close(descriptor)
+                held.close()
             return files[0]
 
         return self._at(name, open_at, make=bool(flags & os.O_CREAT))
@@ -223,7 +222,7 @@ class UntrustedFolder:
         Raises:
             Unavailable: Another process has held the lock for a minute.
         """
-        descriptors: list[int] = []
+        descriptors = _Descriptors()
         try:
             with explained(self.path):
                 _open_into(descriptors, self.path, _FOLDER)
@@ -231,26 +230,38 @@ class UntrustedFolder:
             _lock(lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB), self.path)
             yield
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            descriptors.close()
 
 
 def _stat_at(parent: int, base: str) -> os.stat_result:
     return os.stat(base, dir_fd=parent, follow_symlinks=False)
 
 
+class _Descriptors(list[int]):
+    """Open descriptors. They are closed by ``close``, or else when the list is dropped.
+
+    Python runs signal handlers between two bytecode instructions. ``deque`` takes and closes all
+    descriptors within one instruction. So an exception from a handler loses none of them.
+    """
+
+    def close(self) -> None:
+        deque(map(os.close, map(self.pop, [-1] * len(self))), maxlen=0)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _open_into(
-    descriptors: list[int], path: str | Path, flags: int, parent: int | None = None
+    descriptors: _Descriptors, path: str | Path, flags: int, parent: int | None = None
 ) -> None:
     """Open a file or folder, and append its descriptor to a list.
 
-    Python runs signal handlers between two bytecode instructions. ``map`` calls ``open`` within
-    one instruction. So an exception from a handler finds the descriptor in the list.
+    ``map`` calls ``open`` within one instruction, too.
     """
     descriptors += map(partial(os.open, flags=flags, mode=0o666, dir_fd=parent), (path,))
 
 
-def _open_below(descriptors: list[int], name: str, make: bool) -> None:
+def _open_below(descriptors: _Descriptors, name: str, make: bool) -> None:
     """Open a folder in the last folder of a list, and append its descriptor to the list.
 
     If ``make`` is true, make the folder if it does not exist.

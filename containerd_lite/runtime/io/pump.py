@@ -270,13 +270,20 @@ class Pump:
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
-            self.poke()
-            if thread is not threading.current_thread():
-                # If a sink does not return within this time, the thread closes the flows later.
-                thread.join(_STOP_TIMEOUT)
-            self._release_wake_descriptor()
+            try:
+                self.poke()
+                if thread is not threading.current_thread() and thread.ident is not None:
+                    # If a sink does not return within this time, the thread closes the flows later.
+                    thread.join(_STOP_TIMEOUT)
+            finally:
+                self._release_wake_descriptor()
         elif not self._wake_users:
             self._close_flows()
+
+    def __del__(self) -> None:
+        # An interrupt can prevent the start of the thread, or a part of ``stop``.
+        if self._wake_descriptor >= 0:
+            os.close(self._wake_descriptor)
 
     def _release_wake_descriptor(self) -> None:
         with self._lock:

@@ -372,6 +372,52 @@ def test_a_daemon_that_stands_still(
     assert "may keep what was written until 20" in str(caught.value)
 
 
+@pytest.mark.daemon
+def test_processes_of_a_daemon_that_stands_still(
+    source: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits end in time; the errors of run and exec say what may remain. Else this test hangs."""
+    monkeypatch.setattr(interrupt, "CLEANUP_TIMEOUT", 1.0)
+    token = CancelToken()
+    with Daemon("1.6") as daemon, Client(daemon.address, timeout=LONG) as client:
+        client.pull(source[0])
+        container = client.run(source[0], ["sleep", "1000"], id="frozen", detach=True)
+        remains = r"container run-\w+ may still exist"
+        with pytest.raises(DeadlineExceeded, match=remains), _stopped(daemon):
+            client.run(source[0], ["sleep", "1000"], timeout=1.0)
+        remains = r"process exec-\w+ may still run in container frozen"
+        with pytest.raises(DeadlineExceeded, match=remains), _stopped(daemon):
+            container.exec(["sleep", "1000"], timeout=1.0)
+        waits: list[Callable[[], object]] = [
+            lambda: container.wait(timeout=0.2),
+            lambda: container.wait(timeout=0),
+            lambda: client.wait_any([container], timeout=0.2),
+            lambda: client.wait_all([container], timeout=0.2),
+            lambda: list(container.logs(follow=True, timeout=0.2)),
+        ]
+        with _stopped(daemon, after=0.0):
+            for wait in waits:
+                with pytest.raises(DeadlineExceeded, match=r" 0(\.2)? s"):
+                    wait()
+            threading.Timer(0.2, token.cancel).start()
+            with pytest.raises(Cancelled):
+                container.wait(cancel=token)
+
+
+@contextmanager
+def _stopped(daemon: Daemon, after: float = 0.5) -> Iterator[None]:
+    """Stop the daemon after some seconds, until the end of the block."""
+    timer = threading.Timer(after, os.kill, (daemon.pid, signal.SIGSTOP))
+    timer.start()
+    if not after:
+        timer.join()
+    try:
+        yield
+    finally:
+        timer.join()
+        os.kill(daemon.pid, signal.SIGCONT)
+
+
 @contextmanager
 def _ending(way: str, paused: threading.Event, client: Client) -> Iterator[Options]:
     """End a call after the event."""
