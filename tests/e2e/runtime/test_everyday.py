@@ -163,7 +163,7 @@ def test_waiting_for_several(client: Client, make: Make) -> None:
     quick = make("sh", "-c", "sleep 0.3; exit 4", id="quick")
     for container in (slow, quick):
         container.start()
-    with pytest.raises(DeadlineExceeded, match="none of 2 containers"):
+    with pytest.raises(DeadlineExceeded, match="none of the containers slow, quick has ended"):
         client.wait_any([slow, quick], timeout=0.05)
     with pytest.raises(DeadlineExceeded, match="slow"):
         client.wait_all([quick, slow], timeout=0.6)
