@@ -8,6 +8,7 @@ package in the cache is used without access to the network.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -82,7 +83,7 @@ def program(
         path = unpacked / place / name.removesuffix(f"-{suite}")
         if path.exists():
             version = unpacked.name.partition("_")[2].replace("%3a", ":")
-            return Program(_argv(path, package, suite), path, version)
+            return Program([*_argv(path, package, suite)], path, version)
     raise Unavailable(f"Debian's package {package} of {suite} has no program {name}")
 
 
@@ -140,6 +141,7 @@ def _apt(suite: str) -> Apt:
     return Apt(suite, cache.folder() / "apt" / suite)
 
 
+@functools.cache
 def _argv(path: Path, package: str, suite: str) -> list[str]:
     """Return the command to call a program: its path, a recorded one, or one with libraries."""
     report = _linkage(None, path)
