@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .summary import list_summaries as list_summaries
     from .waits import wait_all as wait_all
     from .waits import wait_any as wait_any
+    from .watch.started import started_label as started_label
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -64,5 +65,6 @@ __getattr__, __dir__ = lazy_names(
         ],
         "summary": ["ContainerSummary", "list_summaries"],
         "waits": ["wait_all", "wait_any"],
+        "watch.started": ["started_label"],
     },
 )

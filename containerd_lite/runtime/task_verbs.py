@@ -70,8 +70,10 @@ class TaskVerbs(StoredContainer):
     def started_at(self) -> datetime | None:
         """When the task started, with a time zone.
 
-        The daemon does not know this time. It is known if ``start`` has started the task, or if the
-        task runs on this machine. Otherwise, and if there is no task, it is ``None``.
+        The daemon does not know this time. If ``start`` or ``Client.run`` with ``detach=True`` has
+        started the task, a label of the container has it, also when the task is stopped. Else it is
+        the time when the first process was created, if this process runs on this machine.
+        Otherwise, and if there is no task, it is ``None``.
         """
         status = self._task_status()
         if status is None:

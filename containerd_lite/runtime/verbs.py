@@ -210,6 +210,8 @@ class ContainerVerbs(ABC):
         start: bool = True,
         pull: WhenToPull = "never",
         policy: PolicyLike | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
         """Start a process in a new container, and return without waiting for its end.
@@ -234,6 +236,10 @@ class ContainerVerbs(ABC):
             start: Whether to start the process. If false, call ``Running.start`` later.
             pull: When to pull the image; see ``run``.
             policy: The policy that a pulled image must meet; see ``run``.
+            timeout: Seconds that this call may take: the pull of the image and the start. The
+                process itself has no limit. Default: no limit.
+            cancel: A token whose ``cancel`` ends this call, but not the started process. Default:
+                none.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
@@ -242,6 +248,8 @@ class ContainerVerbs(ABC):
             also removes the container.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: This call took longer than ``timeout``.
             FailedPrecondition: The command is not executable.
             NotFound: The command does not exist in the container.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
@@ -250,7 +258,12 @@ class ContainerVerbs(ABC):
         check_types({"streams": streams})
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
-        with self._runtime.operation(f"start of {quoted(image)}"), Undo(streams.close) as undo:
+        what = f"start of {quoted(image)}"
+        with (
+            Undo(streams.close),
+            self._runtime.operation(what, timeout, cancel),
+            Undo() as undo,
+        ):
             running = self._launch(
                 undo,
                 image,
@@ -309,6 +322,7 @@ class ContainerVerbs(ABC):
         args: Sequence[str] | None = None,
         *,
         detach: Literal[True],
+        timeout: float | None = None,
         cancel: CancelToken | None = None,
         id: str | None = None,
         streams: ProcessStreams | None = None,
@@ -390,7 +404,8 @@ class ContainerVerbs(ABC):
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
             timeout: Seconds that the whole call may take, with the pull of the image. Afterwards,
-                the process is killed and the container is removed. Default: no limit.
+                the process is killed and the container is removed. With ``detach``, the call ends
+                when the process runs, and the process has no limit. Default: no limit.
             cancel: A token whose ``cancel`` ends the call as ``timeout`` does. Default: none.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             detach: Whether to return the container as soon as its process runs.
@@ -428,9 +443,9 @@ class ContainerVerbs(ABC):
         check_types({"streams": streams})
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
-        if detach and (outputs or input is not None or timeout is not None or check):
+        if detach and (outputs or input is not None or check):
             raise InvalidArgument(
-                "detach=True excludes input=, timeout=, check= and the options for the output",
+                "detach=True excludes input=, check= and the options for the output",
                 remedy="Leave out these arguments; for the output, give streams= or use popen",
             )
         if not detach:
@@ -453,7 +468,9 @@ class ContainerVerbs(ABC):
         with self._runtime.operation(f"run of {quoted(image)}", timeout, cancel):
             if detach:
                 with package.closing_on_failure(streams) as undo:
-                    container = launch(undo, streams).start().leave()
+                    running = launch(undo, streams).start()
+                    container = running.leave()
+                    container.set_labels(package.started_label(running.pid))
                     return package.DetachedContainer(container.backend, container.info)
             capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
             with Undo(capturing.streams.close) as undo:

@@ -30,7 +30,9 @@ from ..errors import (
     Unavailable,
     Unknown,
 )
+from ..interrupt import check
 from ..locks import holding
+from ..operation import cancellable
 from ..transport.stream import Stream
 from ._base import MessageStream, Service
 from ._events import event_of
@@ -39,10 +41,14 @@ from .event_types import GAP_TOPIC, Event, Gap
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..operation import CancelToken
+
 #: Seconds between attempts to subscribe again: the first wait and the longest wait.
 _FIRST_RETRY, _LONGEST_RETRY = 0.05, 2.0
 #: Seconds to wait for a probe before the next probe: the first wait and the longest wait.
 _FIRST_PROBE, _LONGEST_PROBE = 0.02, 1.0
+#: Seconds between checks whether a waiting thread was interrupted.
+_CHECK_INTERVAL = 0.1
 #: The prefix of the topics of all probes, including probes of other clients. ``EventStream`` never
 #: returns probes to its caller.
 _PROBE_PREFIX = "/containerd-lite/subscribed/"
@@ -97,19 +103,27 @@ class EventStream:
         else:
             self._subscribe()
 
-    def receive(self, timeout: float | None = None) -> Event | None:
+    def receive(
+        self, timeout: float | None = None, *, cancel: CancelToken | None = None
+    ) -> Event | None:
         """Return the next event, or ``None`` if the stream is closed.
 
         Args:
             timeout: Seconds to wait for the next event. Default: until the subscription's deadline.
+            cancel: A token whose ``cancel`` ends the wait, but not the subscription. Default: none.
 
         Raises:
+            Cancelled: The token was cancelled.
             DeadlineExceeded: No event arrived within ``timeout``, or the deadline of the
                 subscription has expired. The subscription continues after ``timeout``, but not
                 after its deadline.
             ContainerdError: The subscription failed. See ``EventService.subscribe``.
         """
         deadline = self._deadline if timeout is None else self._deadline.sooner(timeout)
+        with cancellable("wait for an event", cancel):
+            return self._receive(deadline)
+
+    def _receive(self, deadline: Deadline) -> Event | None:
         while not self._is_closed:
             if self._buffered:
                 return self._buffered.popleft()
@@ -140,7 +154,9 @@ class EventStream:
             self._note_probe(self._stream, event)
         return None
 
-    def wait_until_subscribed(self, timeout: float | None = None) -> None:
+    def wait_until_subscribed(
+        self, timeout: float | None = None, *, cancel: CancelToken | None = None
+    ) -> None:
         """Wait until it is certain that the daemon has processed the subscription.
 
         This method publishes an event, and waits until this subscription receives the event. The
@@ -150,20 +166,23 @@ class EventStream:
 
         Args:
             timeout: Seconds to wait. Default: until the subscription's deadline.
+            cancel: As for ``receive``.
 
         Raises:
+            Cancelled: The token was cancelled.
             DeadlineExceeded: The published event did not arrive in time.
             ContainerdError: The subscription failed. See ``EventService.subscribe``.
         """
         deadline = self._deadline.sooner(timeout)
-        while not self._is_closed:
-            if self._loss is not None:
-                self._renew(deadline)
-            stream = self._stream
-            try:
-                return self._confirm(stream, deadline, self._buffered)
-            except ContainerdError as error:
-                self._handle_error(stream, error)
+        with cancellable("wait for the subscription", cancel):
+            while not self._is_closed:
+                if self._loss is not None:
+                    self._renew(deadline)
+                stream = self._stream
+                try:
+                    return self._confirm(stream, deadline, self._buffered)
+                except ContainerdError as error:
+                    self._handle_error(stream, error)
 
     def close(self) -> None:
         """End the subscription. Iterations over the events end at once, in all threads.
@@ -237,9 +256,16 @@ class EventStream:
             try:
                 return attempt()
             except Unavailable as error:
-                self._closed_event.wait(deadline.sooner(next(waits)).remaining())
+                self._pause(deadline.sooner(next(waits)))
                 if deadline.expired:
                     raise self._timeout_error(error) from error
+
+    def _pause(self, deadline: Deadline) -> None:
+        """Wait until the deadline, or until ``close`` or an interrupt ends the wait."""
+        while not deadline.expired:
+            if self._closed_event.wait(deadline.sooner(_CHECK_INTERVAL).remaining()):
+                return
+            check()
 
     def _renew(self, deadline: Deadline) -> None:
         """Subscribe again. Buffer a ``Gap`` event, and the events that arrive meanwhile."""
@@ -248,7 +274,7 @@ class EventStream:
                 "the subscription belongs to the parent process, which forked this process",
                 remedy="Subscribe in the process that reads the events",
             )
-        with holding(self._renewal_lock, deadline) as is_locked:
+        with holding(self._renewal_lock, deadline, check) as is_locked:
             if not is_locked:
                 raise self._timeout_error(self._loss)
             try:

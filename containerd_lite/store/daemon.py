@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ..errors import (
     ContainerdError,
@@ -37,6 +37,9 @@ from .protocol import (
     open_in_time,
     read_whole,
 )
+
+if TYPE_CHECKING:
+    from ..operation import CancelToken
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
 #: chunks of 1 MiB. A fetch of large layers took 5 % less time with chunks of 2 MiB than with chunks
@@ -124,7 +127,13 @@ class DaemonStore:
         return read_whole(self, digest, limit)
 
     def writer(
-        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+        self,
+        ref: str,
+        *,
+        size: int = 0,
+        expected: str = "",
+        lock_timeout: float | None = 0.0,
+        cancel: CancelToken | None = None,
     ) -> DaemonWriter:
         """Start or continue a write; see ``ContentStore.writer``.
 
@@ -134,9 +143,12 @@ class DaemonStore:
             expected: The digest of the blob. Default: unknown.
             lock_timeout: Seconds to wait while another writer holds the lock of ``ref``. ``None``
                 means no limit. Default: do not wait.
+            cancel: A token whose ``cancel`` ends the wait for the lock. Default: none.
         """
         return open_in_time(
-            lambda: DaemonWriter(self._service.write(ref), ref, size, expected), lock_timeout
+            lambda: DaemonWriter(self._service.write(ref), ref, size, expected),
+            lock_timeout,
+            cancel,
         )
 
     def put(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..arguments import path as path_of
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, SizeMismatch
@@ -27,6 +27,9 @@ from .blob_writes import put_blob
 from .folder import UntrustedFolder, explained, file_time, scratch_of
 from .layout_writer import LayoutWriter, blob_name
 from .protocol import infos_one_by_one, open_in_time, read_whole
+
+if TYPE_CHECKING:
+    from ..operation import CancelToken
 
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
@@ -193,7 +196,13 @@ class LayoutStore:
         return read_whole(self, digest, limit)
 
     def writer(
-        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+        self,
+        ref: str,
+        *,
+        size: int = 0,
+        expected: str = "",
+        lock_timeout: float | None = 0.0,
+        cancel: CancelToken | None = None,
     ) -> LayoutWriter:
         """Start or continue a write.
 
@@ -203,9 +212,11 @@ class LayoutStore:
             expected: The digest of the blob. Default: unknown.
             lock_timeout: Seconds to wait while another writer holds the lock of ``ref``. ``None``
                 means no limit. Default: do not wait.
+            cancel: A token whose ``cancel`` ends the wait for the lock. Default: none.
 
         Raises:
             AlreadyExists: The layout has a blob with the digest ``expected``.
+            Cancelled: The token was cancelled.
             InvalidArgument: ``ref`` is empty, or too long for a file name.
             Unavailable: Another writer holds the lock of ``ref``.
         """
@@ -215,7 +226,7 @@ class LayoutStore:
                 raise AlreadyExists(f"{self.path} has the blob {expected}")
             return self._writer(ref, size, expected, replaces=False)
 
-        return open_in_time(open_writer, lock_timeout)
+        return open_in_time(open_writer, lock_timeout, cancel)
 
     def put(
         self,

@@ -5,12 +5,11 @@ The verbs for images use stores only through these protocols.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
-from .. import limits
+from .. import interrupt, limits
 from ..deadline import Deadline, backoff
 from ..errors import (
     FailedPrecondition,
@@ -25,6 +24,10 @@ from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
+from ..operation import cancellable
+
+if TYPE_CHECKING:
+    from ..operation import CancelToken
 
 #: The first and the longest wait between attempts to open a write, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
@@ -338,14 +341,17 @@ def when_unlocked(
         pause(next(waits))
 
 
-def open_in_time(open_writer: Callable[[], _AnyWriter], lock_timeout: float | None) -> _AnyWriter:
+def open_in_time(
+    open_writer: Callable[[], _AnyWriter], lock_timeout: float | None, cancel: CancelToken | None
+) -> _AnyWriter:
     """Open a writer; wait ``lock_timeout`` seconds for the lock, or without a limit if ``None``."""
     deadline = Deadline(limits.seconds("lock_timeout", lock_timeout, may_be_zero=True))
 
     def pause(seconds: float) -> None:
-        time.sleep(deadline.sooner(seconds).remaining() or 0.0)
+        interrupt.pause(deadline.sooner(seconds).remaining() or 0.0)
 
-    return when_unlocked(open_writer, lambda: deadline.expired, pause)
+    with cancellable("wait for the lock of a write", cancel):
+        return when_unlocked(open_writer, lambda: deadline.expired, pause)
 
 
 def ended_writer(ref: str) -> FailedPrecondition:

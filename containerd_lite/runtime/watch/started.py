@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -44,10 +45,10 @@ def started_at(
     """
     if status.state == "created":
         return None
-    pid, _, time = record.labels.get(_STARTED, "").partition(" ")
+    pid, _, start = record.labels.get(_STARTED, "").partition(" ")
     if pid == str(status.pid):
         with suppress(ValueError):
-            found = datetime.fromisoformat(time)
+            found = datetime.fromisoformat(start)
             return found if found.tzinfo else None
     return None if is_remote else _started_here(status.pid, record.id)
 
@@ -58,13 +59,9 @@ def _started_here(pid: int, id: str) -> datetime | None:
         if id not in _read(_PROC / str(pid) / "cgroup"):
             return None  # another process, or a process of another machine
         ticks = int(_read(_PROC / str(pid) / "stat").rpartition(")")[2].split()[_START_TIME])
-        boot = next(
-            int(line.split()[1])
-            for line in _read(_PROC / "stat").splitlines()
-            if line.startswith("btime ")
-        )
-        seconds = boot + ticks / os.sysconf("SC_CLK_TCK")
-        return datetime.fromtimestamp(0, timezone.utc) + timedelta(seconds=seconds)
+        # /proc/stat has the time of the boot, too, but in whole seconds.
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return datetime.now(timezone.utc) - timedelta(seconds=age)
     return None
 
 

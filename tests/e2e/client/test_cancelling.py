@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -234,8 +235,13 @@ def _forget(client: Client, verb: str, scratch: Path) -> None:
 @pytest.mark.turns(6)
 @pytest.mark.daemon
 @pytest.mark.generations
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "progress"])
-@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        *product(["run", "exec"], [way for way in WAYS if way != "progress"]),
+        *product(["detach"], ["token", "timeout"]),
+    ],
+)
 def test_processes(
     verb: str, way: str, daemon: Daemon, namespace: str, prepared: Client, count: Count
 ) -> None:
@@ -244,10 +250,15 @@ def test_processes(
     def run(client: Client, options: Options) -> object:
         return client.run("cancelled/runs:1", script, **options)
 
+    def detach(client: Client, options: Options) -> object:
+        container = client.run("cancelled/runs:1", ["sleep", "1000"], detach=True, **options)
+        container.discard()
+        return container
+
     def execute(client: Client, options: Options) -> object:
         return client.load_container("exec").exec(script, **options)
 
-    call = {"run": run, "exec": execute}[verb]
+    call = {"run": run, "detach": detach, "exec": execute}[verb]
     with _sleeping(prepared, "exec") if verb == "exec" else nullcontext():
         usual = _duration(prepared, call)
         watch = Watch(daemon, namespace)
@@ -346,6 +357,23 @@ def test_a_registry_that_does_not_answer(way: str, tmp_path: Path) -> None:
     ):
         ref = f"127.0.0.1:{silent.getsockname()[1]}/a/b:1"
         assert not ended(way, 0.1, layout, lambda owner, options: owner.pull(ref, **options))
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("way", ["token", "timeout"])
+def test_a_start_whose_registry_does_not_answer(way: str, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ref = f"127.0.0.1:{silent.getsockname()[1]}/a/b:1"
+
+        def start(client: Client, options: Options) -> object:
+            return client.popen(ref, pull="missing", **options)
+
+        def run(client: Client, options: Options) -> object:
+            return client.run(ref, detach=True, pull="missing", **options)
+
+        for call in (start, run):
+            assert not ended(way, 0.1, client, call)
+    assert client.containers() == []
 
 
 @pytest.mark.turns(3)

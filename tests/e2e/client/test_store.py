@@ -11,9 +11,10 @@ from threading import Timer
 
 import pytest
 
-from containerd_lite import Client
+from containerd_lite import CancelToken, Client
 from containerd_lite.errors import (
     AlreadyExists,
+    Cancelled,
     DigestMismatch,
     FailedPrecondition,
     InvalidArgument,
@@ -179,6 +180,12 @@ def test_a_writer_waits_for_another(client: Client) -> None:
         with pytest.raises(Unavailable):
             store.writer("ref", lock_timeout=0.05)
         assert time.monotonic() - start >= 0.05
+        token = CancelToken()
+        cancel = Timer(0.1, token.cancel)
+        cancel.start()
+        with pytest.raises(Cancelled):
+            store.writer("ref", lock_timeout=None, cancel=token)
+        cancel.join()
         timer = Timer(0.1, first.close)
         timer.start()
         with store.writer("ref", lock_timeout=None) as second:

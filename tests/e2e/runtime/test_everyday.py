@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -25,6 +26,8 @@ pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures(
 
 _TRAP = ["sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done"]
 _SOON = timedelta(seconds=30)
+#: How precisely Linux knows when a process started.
+_TICK = timedelta(seconds=1 / os.sysconf("SC_CLK_TCK"))
 
 
 @pytest.mark.generations
@@ -56,6 +59,30 @@ def test_the_life_of_a_container(client: Client, make: Make) -> None:
     with pytest.raises(NotFound):
         assert container.status
     assert container.exit_code is None
+
+
+def test_when_the_task_started(client: Client, image: Image) -> None:
+    before = datetime.now(timezone.utc)
+    container = client.run(image, _TRAP, detach=True)
+    after = datetime.now(timezone.utc)
+    started = container.started_at
+    assert started is not None
+    assert before <= started <= after
+    container.stop(0)
+    assert container.started_at == client.load_container(container.id).started_at == started
+    (stopped,) = client.ps(all=True)
+    assert (stopped.status, stopped.started_at) == ("stopped", started)
+    again = container.start()
+    label = next(name for name in container.labels if name.endswith(".started"))
+    exact = container.started_at
+    container.set_labels({label: ""})  # as if another program had started the task
+    found = container.started_at
+    assert found is not None
+    assert exact is not None
+    assert after <= found + _TICK  # in Linux's ticks
+    assert found <= exact
+    assert again.status().state == "running"
+    container.delete(force=True)
 
 
 def test_stop(make: Make) -> None:
@@ -112,9 +139,6 @@ def test_only_what_run_returns_is_a_context_manager(client: Client, image: Image
         assert container.status == "running"
         assert container == client.load_container(container.id)
         assert not hasattr(client.load_container(container.id), "__enter__")
-        started = container.started_at
-        assert started is not None  # from /proc: ``run`` writes no label
-        assert abs(datetime.now(timezone.utc) - started) < _SOON
     assert client.containers() == []
     with client.run(image, _TRAP, detach=True) as container:
         container.delete(force=True)

@@ -220,7 +220,7 @@ def test_detached(client: Client, image: Image, tmp_path: Path) -> None:
     silent.task().delete(force=True)
     silent.delete()
     with pytest.raises(InvalidArgument, match="detach=True excludes"):
-        client.run(image, ["true"], detach=True, timeout=1)  # type: ignore[call-overload]
+        client.run(image, ["true"], detach=True, check=True)  # type: ignore[call-overload]
 
 
 def test_what_cannot_be_started_is_not_left_detached(client: Client, image: Image) -> None:

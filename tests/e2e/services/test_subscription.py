@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite import Client
+from containerd_lite import CancelToken, Client
 from containerd_lite.errors import (
     Cancelled,
     ConnectionLost,
@@ -133,6 +133,14 @@ def test_the_time_is_over_however_much_happens(client: Client) -> None:
 def test_a_wait_has_a_time_of_its_own(client: Client, stream: EventStream) -> None:
     with pytest.raises(DeadlineExceeded):
         stream.receive(0.01)
+    token = CancelToken()
+    timer = threading.Timer(0.05, token.cancel)
+    timer.start()
+    with pytest.raises(Cancelled, match="by its token"):
+        stream.receive(cancel=token)
+    timer.join()
+    with pytest.raises(Cancelled, match="before the call"):
+        stream.wait_until_subscribed(cancel=token)
     client.event_service.publish("/some/topic", TaskStart("c", 1))
     came = stream.receive(_PATIENCE)
     assert came is not None
@@ -275,13 +283,19 @@ def test_without_reconnect_it_is_an_error(own_daemon: Daemon) -> None:
 def test_closed_while_it_waits_for_the_daemon(own_daemon: Daemon, is_frozen: bool) -> None:
     with (
         Client(own_daemon.address) as client,
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(4) as pool,
         client.event_service.subscribe(reconnect=True) as stream,
     ):
         stream.wait_until_subscribed(_PATIENCE)
+        token = CancelToken()
+        cancelled = [pool.submit(stream.receive, cancel=token) for _ in range(2)]
         waiting = [pool.submit(list, stream) for _ in range(2)]
         with _away(own_daemon, client, is_frozen):
             assert wait_until(lambda: "lost" in repr(stream), _PATIENCE)
+            token.cancel()
+            for each in cancelled:
+                with pytest.raises(Cancelled):
+                    each.result(_PATIENCE)
             stream.close()
             assert [one.result(_PATIENCE) for one in waiting] == [[], []]
 

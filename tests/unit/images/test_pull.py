@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite import Layout, ProgressEvent
+from containerd_lite import CancelToken, Layout, ProgressEvent
 from containerd_lite.errors import (
     Cancelled,
     DigestMismatch,
@@ -173,7 +173,13 @@ class Stubborn(LayoutStore):
     opened = 0
 
     def writer(
-        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+        self,
+        ref: str,
+        *,
+        size: int = 0,
+        expected: str = "",
+        lock_timeout: float | None = 0.0,
+        cancel: CancelToken | None = None,
     ) -> LayoutWriter:
         self.opened += 1
         writer = super().writer(ref, size=size, expected=expected)

@@ -12,8 +12,10 @@ from threading import Timer
 
 import pytest
 
+from containerd_lite import CancelToken
 from containerd_lite.errors import (
     AlreadyExists,
+    Cancelled,
     DigestMismatch,
     FailedPrecondition,
     InvalidArgument,
@@ -166,6 +168,12 @@ def test_a_writer_begins_again(store: LayoutStore) -> None:
 
 def test_a_writer_waits_for_another(store: LayoutStore) -> None:
     first = store.writer("a")
+    token = CancelToken()
+    cancel = Timer(0.05, token.cancel)
+    cancel.start()
+    with pytest.raises(Cancelled):
+        store.writer("a", lock_timeout=30, cancel=token)
+    cancel.join()
     timer = Timer(0.05, first.close)
     timer.start()
     with store.writer("a", lock_timeout=30) as second:
