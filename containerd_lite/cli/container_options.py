@@ -3,135 +3,130 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..oci.spec.fields import parse_size
-from ..runtime import network
+from ..runtime import network, spec
 from .output import pair
 
 if TYPE_CHECKING:
+    import re
+
     from ..runtime.spec.options import ContainerOptions, ProcessOptions
+
+#: Code in a comment: ``name``.
+_MARKED = lazy_pattern(r"``(.+?)``")
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a process."""
+    """Add the options of a process. ``explain`` adds their help texts."""
     group = parser.add_argument_group("process")
-    group.add_argument("--cwd", help="working directory in the container")
-    group.add_argument("--user", help="run as this user: NAME[:GROUP] or UID[:GID]")
+    group.add_argument("--cwd", metavar="PATH")
+    group.add_argument("--user", metavar="NAME[:GROUP]")
+    group.add_argument("--privileged", action="store_true", default=None)
     group.add_argument(
-        "--privileged",
-        action="store_true",
-        default=None,
-        help="like ctr run --privileged: all capabilities and devices, no seccomp",
-    )
-    group.add_argument(
-        "--allow-new-privileges",
-        action="store_false",
-        default=None,
-        dest="no_new_privileges",
-        help="let programs gain privileges, as setuid programs do",
+        "--allow-new-privileges", action="store_false", default=None, dest="no_new_privileges"
     )
     _add_repeatable(group, _REPEATABLE_OF_PROCESS)
 
 
 def add_container(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a container."""
+    """Add the options of a container. ``explain`` adds their help texts."""
     group = parser.add_argument_group("container")
-    group.add_argument("--snapshotter", help="the snapshotter (default: the namespace's)")
-    group.add_argument("--runtime", help="the runtime (default: the namespace's)")
-    group.add_argument("--entrypoint", help="replace the image's entrypoint")
-    group.add_argument("--hostname", help="the hostname in the container")
-    group.add_argument(
-        "--network",
-        metavar="host|none|bridge|NAME",
-        help="the host's network, no network, a bridge that is made at its first use, or the CNI "
-        "network NAME",
-    )
-    group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
-    group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
-    group.add_argument("--cpu-shares", type=int, help="relative CPU weight, 2 to 262144")
-    group.add_argument("--cpu-quota", type=int, help="microseconds of CPU time in each period")
-    group.add_argument("--cpu-period", type=int, help="microseconds of a period for --cpu-quota")
-    group.add_argument(
-        "--cpu-rt-period", type=int, help="microseconds of a period for --cpu-rt-runtime"
-    )
-    group.add_argument(
-        "--cpu-rt-runtime", type=int, help="microseconds in each period for real-time processes"
-    )
-    group.add_argument("--cpuset-cpus", help="the CPUs to run on, such as 0-2,4")
-    group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
-    group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")
-    group.add_argument("--memory-swap", type=size, metavar="SIZE", help="limit of memory and swap")
-    group.add_argument("--shm-size", type=size, metavar="SIZE", help="size of /dev/shm")
-    group.add_argument("--pids-limit", type=int, help="limit of processes and threads")
-    group.add_argument("--cgroup-path", help="the cgroup of the container")
-    group.add_argument(
-        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (default: none)"
-    )
-    group.add_argument("--apparmor", metavar="PROFILE", help="name of a loaded AppArmor profile")
-    group.add_argument(
-        "--spec", metavar="PATH", help="an OCI runtime spec to use instead of the default one"
-    )
-    group.add_argument(
-        "--restart",
-        metavar="POLICY",
-        help="when the daemon restarts the container: always, unless-stopped, on-failure[:N]",
-    )
+    for option in ("--snapshotter", "--runtime", "--entrypoint", "--hostname"):
+        group.add_argument(option, metavar="NAME")
+    group.add_argument("--network", metavar="host|none|bridge|NAME")
+    group.add_argument("--read-only", action="store_true", default=None)
+    group.add_argument("--cpus", type=float, metavar="NUMBER")
+    for option in _NUMBERS:
+        group.add_argument(option, type=int, metavar="NUMBER")
+    for option in ("--cpuset-cpus", "--cpuset-mems"):
+        group.add_argument(option, metavar="LIST")
+    for option in ("--memory", "--memory-swap", "--shm-size"):
+        group.add_argument(option, type=size, metavar="SIZE")
+    group.add_argument("--cgroup-path", metavar="PATH")
+    group.add_argument("--seccomp", metavar="default|unconfined|PATH")
+    group.add_argument("--apparmor", metavar="PROFILE")
+    group.add_argument("--spec", metavar="PATH")
+    group.add_argument("--restart", metavar="POLICY")
     _add_repeatable(group, _REPEATABLE_OF_CONTAINER)
 
 
 def _add_repeatable(group: argparse._ArgumentGroup, rows: Sequence[_Row]) -> None:
     """Add options that can be given several times."""
-    for options, name, metavar, explanation in rows:
-        group.add_argument(*options, action="append", dest=name, metavar=metavar, help=explanation)
+    for options, name, metavar in rows:
+        group.add_argument(*options, action="append", dest=name, metavar=metavar)
 
 
-#: An option that can be given several times: its spellings, its name in the library, its metavar
-#: and its help text.
-_Row = tuple[tuple[str, ...], str, str, str]
+_NUMBERS = (
+    "--cpu-shares", "--cpu-quota", "--cpu-period", "--cpu-rt-period", "--cpu-rt-runtime",
+    "--pids-limit",
+)  # fmt: skip
+#: An option that can be given several times: its spellings, its name in the library and its
+#: metavar.
+_Row = tuple[tuple[str, ...], str, str]
 _REPEATABLE_OF_PROCESS: tuple[_Row, ...] = (
-    (("-e", "--env"), "env", "NAME=VALUE", "set an environment variable"),
-    (("--group-add",), "groups", "GROUP", "add the user to a group"),
-    (("--cap-add",), "cap_add", "CAPABILITY", "add a capability"),
-    (("--cap-drop",), "cap_drop", "CAPABILITY", "remove a capability"),
+    (("-e", "--env"), "env", "NAME=VALUE"),
+    (("--group-add",), "groups", "GROUP"),
+    (("--cap-add",), "cap_add", "CAPABILITY"),
+    (("--cap-drop",), "cap_drop", "CAPABILITY"),
 )
 _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
-    (("--env-file",), "env_files", "PATH", "read environment variables from a file"),
-    (
-        ("-v", "--volume", "--mount"),
-        "mounts",
-        "MOUNT",
-        "add a mount: /src:/dst[:ro], or type=bind,src=...,dst=...,options=rbind:ro",
-    ),
-    (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
-    (
-        ("--device",),
-        "devices",
-        "PATH[:PATH][:rwm]",
-        "add a device of the host, or a CDI device: VENDOR/CLASS=NAME",
-    ),
-    (("--label",), "labels", "NAME=VALUE", "add a label to the container's record"),
-    (("--annotation",), "annotations", "NAME=VALUE", "add an annotation to the spec"),
-    (("--sysctl",), "sysctls", "NAME=VALUE", "set a kernel parameter"),
-    (("--ulimit",), "rlimits", "NAME=SOFT[:HARD]", "set a resource limit, such as nofile=1024"),
-    (
-        ("-p", "--publish"),
-        "ports",
-        "[IP:]PORT:PORT[/udp]",
-        "map a port of the host to a port of the container",
-    ),
-    (("--dns",), "dns", "ADDRESS", "a DNS server, on a CNI network (default: as the host)"),
-    (("--dns-search",), "dns_search", "DOMAIN", "a DNS search domain, on a CNI network"),
-    (("--dns-option",), "dns_options", "OPTION", "an option of the resolver, on a CNI network"),
-    (
-        ("--add-host",),
-        "extra_hosts",
-        "NAME:ADDRESS",
-        "a line of /etc/hosts, on a CNI network; the address host-gateway is the host's",
-    ),
+    (("--env-file",), "env_files", "PATH"),
+    (("-v", "--volume", "--mount"), "mounts", "MOUNT"),
+    (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]"),
+    (("--device",), "devices", "DEVICE"),
+    (("--label",), "labels", "NAME=VALUE"),
+    (("--annotation",), "annotations", "NAME=VALUE"),
+    (("--sysctl",), "sysctls", "NAME=VALUE"),
+    (("--ulimit",), "rlimits", "NAME=SOFT[:HARD]"),
+    (("-p", "--publish"), "ports", "[IP:]PORT:PORT[/udp]"),
+    (("--dns",), "dns", "ADDRESS"),
+    (("--dns-search",), "dns_search", "DOMAIN"),
+    (("--dns-option",), "dns_options", "OPTION"),
+    (("--add-host",), "extra_hosts", "NAME:ADDRESS"),
 )
+#: What the command line adds to the explanations of the library.
+_OWN = {
+    "no_new_privileges": "This option sets it to false.",
+    "entrypoint": "The option takes one word; an empty word is no entrypoint.",
+    "network": "NAME is a CNI network of the machine.",
+}
+
+
+def explain(parser: argparse.ArgumentParser) -> None:
+    """Add the help texts of the options, which are the comments of the library's options.
+
+    Only the help needs the texts: this function reads a source file. If the package has no source
+    files, the groups of the options say where the texts are.
+
+    Args:
+        parser: The parser of a command that has got the options.
+    """
+    comments = spec.option_comments()
+    options = {action.dest: action for action in parser._actions}
+    for name in (*_PROCESS, *_CONTAINER):
+        if name in options:
+            texts = (_spelled(comments.get(name, ""), name, options), _OWN.get(name, ""))
+            options[name].help = " ".join(filter(None, texts)).replace("%", "%%")
+    for group in parser._action_groups if not comments else ():
+        if group.title in ("process", "container"):
+            group.description = "docs/options.md of containerd_lite explains these options."
+
+
+def _spelled(text: str, own: str, options: Mapping[str, argparse.Action]) -> str:
+    """Return a comment without marks, in which the options of the library are options here."""
+
+    def spell(name: re.Match[str]) -> str:
+        action = options.get(name[1])
+        if action is None or name[1] == own:
+            return name[1].strip('"') or name[1]
+        return action.option_strings[-1] if action.option_strings else str(action.metavar)
+
+    return _MARKED.sub(spell, text)
 
 
 def of_process(options: argparse.Namespace) -> ProcessOptions:

@@ -62,6 +62,8 @@ _COMMANDS = {
 }
 #: The commands that use no daemon, and so have no options for one.
 _WITHOUT_DAEMON = ("login", "logout", "verify", "sign", "attest", "tree", "key")
+#: The commands that have options of processes.
+_WITH_PROCESS = ("run", "exec")
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
 ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the
@@ -196,6 +198,12 @@ class _CommandParser(argparse.ArgumentParser):
         getattr(commands, f"add_{self.command}")(self)
         self.set_defaults(command=getattr(commands, f"do_{self.command}"), parser=self)
         return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """Return the help. The options that the library has, too, get their help texts here."""
+        if self.command in _WITH_PROCESS:
+            commands.explain(self)
+        return super().format_help()
 
 
 def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:

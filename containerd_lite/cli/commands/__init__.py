@@ -1,4 +1,7 @@
-"""The commands. ``add_…`` adds the options of a command to a parser. ``do_…`` runs the command."""
+"""The commands. ``add_…`` adds the options of a command to a parser. ``do_…`` runs the command.
+
+``explain`` adds the help texts of the options that the library has, too.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from .run import add_run as add_run
     from .run import do_exec as do_exec
     from .run import do_run as do_run
+    from .run import explain as explain
     from .sign import add_attest as add_attest
     from .sign import add_sign as add_sign
     from .sign import do_attest as do_attest
@@ -46,7 +50,7 @@ __getattr__, __dir__ = lazy_names(
         "keys": ["add_key", "do_key"],
         "login": ["add_login", "add_logout", "do_login", "do_logout"],
         "logs": ["add_logs", "do_logs"],
-        "run": ["add_exec", "add_run", "do_exec", "do_run"],
+        "run": ["add_exec", "add_run", "do_exec", "do_run", "explain"],
         "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],
         "stats": ["add_stats", "do_stats"],
         "tree": ["add_tree", "do_tree"],

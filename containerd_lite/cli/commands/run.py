@@ -11,6 +11,7 @@ from ...printable import printable
 from ...runtime import io
 from ..attached import add_options, run_attached, streams
 from ..container_options import add_container, add_process, of_container, of_process
+from ..container_options import explain as explain
 from ..output import client_of
 from ..progress_display import show_progress
 from ..registry_options import add_policy, add_registry, resolver_of

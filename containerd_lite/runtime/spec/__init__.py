@@ -8,13 +8,14 @@ from ...lazy import lazy_names
 
 if TYPE_CHECKING:
     from .option_help import doc_with_options as doc_with_options
+    from .option_help import option_comments as option_comments
     from .option_help import signature_with_options as signature_with_options
     from .yaml_file import parse_yaml as parse_yaml
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "option_help": ["doc_with_options", "signature_with_options"],
+        "option_help": ["doc_with_options", "option_comments", "signature_with_options"],
         "yaml_file": ["parse_yaml"],
     },
 )

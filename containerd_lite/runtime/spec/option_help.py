@@ -1,4 +1,4 @@
-"""Makes the signature and the docstring of a method that has options.
+"""Explains options: makes the signature and the docstring of a method that has options.
 
 The names and types of the options come from the classes in ``options.py``, and the explanations
 from the comments in this file.
@@ -46,7 +46,7 @@ def doc_with_options(function: Callable[..., object]) -> str | None:
     """
     if function.__doc__ is None:  # python -OO
         return None
-    doc, explained = cleandoc(function.__doc__), _explanations()
+    doc, explained = cleandoc(function.__doc__), option_comments()
     wrap = textwrap.TextWrapper(_WIDTH, " " * 4, " " * 8, break_on_hyphens=False)
     entries = [
         wrap.fill(f"{name}: {explained[name]}")
@@ -57,7 +57,7 @@ def doc_with_options(function: Callable[..., object]) -> str | None:
     return re.sub(whole_entry, lambda found: "\n".join([found[0], *entries]), doc, flags=re.M)
 
 
-def _explanations() -> dict[str, str]:
+def option_comments() -> dict[str, str]:
     """Return the comments that stand above the options in ``options.py``, by option.
 
     The result is empty if the source text is not there, but only compiled code.

@@ -35,8 +35,8 @@ class ProcessOptions(TypedDict, total=False):
     default.
     """
 
-    #: Environment variables to set in addition to the image's variables, by name. The value
-    #: ``None`` removes a variable. Default: none.
+    #: Environment variables to set in addition to the image's variables, by name. In Python, the
+    #: value ``None`` removes a variable. Default: none.
     env: Mapping[str, str | None] | None
     #: Working directory: an absolute path in the container. Default: the image's working directory.
     #: If the image has no working directory: ``/``.
@@ -93,9 +93,9 @@ class SpecOptions(ProcessOptions, total=False):
     hostname: str | None
     #: Domain name of the container. Default: not set.
     domainname: str | None
-    #: Mounts to add: ``oci.spec.Mount``, or a string as in Docker (``/src:/dst:ro``) or as in
-    #: ``ctr`` (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces an existing mount
-    #: with the same destination. Default: none.
+    #: Mounts to add, in the form of Docker (``/src:/dst:ro``) or of ``ctr``
+    #: (``type=bind,src=/a,dst=/b,options=rbind:ro``); in Python, also ``oci.spec.Mount``. A mount
+    #: replaces an existing mount with the same destination. Default: none.
     mounts: Sequence[Mount | str] | None
     #: Destinations of mounts that containerd's default spec has, but the container shall not have,
     #: such as ``"/run"``. ``mounts`` and ``tmpfs`` can mount there again. Default: none.
@@ -115,8 +115,8 @@ class SpecOptions(ProcessOptions, total=False):
     #: machine, which can also add mounts, environment variables and hooks. Files of YAML require
     #: PyYAML. Default: only the devices that every container has.
     devices: Sequence[str] | None
-    #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
-    #: path of a JSON file on the client's machine. Default: no profile.
+    #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), or the path of a JSON
+    #: file on the client's machine; in Python, also a mapping. Default: no profile.
     seccomp: str | PathLike[str] | Mapping[str, object] | None
     #: Maximum number of CPUs to use, such as 1.5. The option cannot be combined with ``cpu_quota``
     #: or ``cpu_period``. Default: no limit.
@@ -182,8 +182,9 @@ class SpecOptions(ProcessOptions, total=False):
     #: does. ``"none"`` and ``"private"`` make a new network namespace. With CNI networks, the
     #: container also has a new network namespace, and each task of the container is connected to
     #: the networks. The container gets its own ``/etc/hosts``, ``/etc/hostname`` and
-    #: ``/etc/resolv.conf``, unless other options mount something there. ``"bridge"`` is the CNI
-    #: network ``Network.bridge()``, which is made at its first use. Default: ``"private"``.
+    #: ``/etc/resolv.conf``, unless other options mount something there. ``"bridge"`` is a CNI
+    #: network that is made at its first use; in Python, it is ``Network.bridge()``. Default:
+    #: ``"private"``.
     network: Literal["host", "none", "private", "bridge"] | Network | Sequence[Network] | None
     #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
     #: first uid on the machine, and the number of uids. The option requires ``gid_map``. If the
@@ -205,9 +206,9 @@ class SpecOptions(ProcessOptions, total=False):
     #: ``"unbindable"``, or the recursive form of one of these values, such as ``"rprivate"``.
     #: Default: not set.
     rootfs_propagation: str | None
-    #: Runtime spec, or the path of a JSON file with the spec on the client's machine. The spec
-    #: replaces containerd's default spec and the image's settings. The other options change the
-    #: spec. Default: none.
+    #: Path of a JSON file with a runtime spec on the client's machine; in Python, also the spec
+    #: itself. The spec replaces containerd's default spec and the image's settings. The other
+    #: options change the spec. Default: none.
     spec: str | PathLike[str] | Mapping[str, object] | None
     #: A function that gets the finished spec and can change it. Default: none.
     edit: Callable[[dict[str, Any]], object] | None
@@ -225,7 +226,7 @@ class ContainerOptions(SpecOptions, total=False):
     #: ``restart`` set. Default: none.
     labels: Mapping[str, str] | None
     #: Ports of the machine to map to ports of the container, on the container's first CNI network:
-    #: ``PortMapping``, or a string (``"8080:80"``, ``"127.0.0.1:8080:80/udp"``). Default: none.
+    #: ``"8080:80"`` or ``"127.0.0.1:8080:80/udp"``; in Python, also ``PortMapping``. Default: none.
     ports: Sequence[PortMapping | str] | None
     #: Addresses of the DNS servers of a container on CNI networks; an empty list means none.
     #: Default: the servers that a network names, else the machine's, without those on loopback

@@ -33,14 +33,19 @@ METHODS: list[tuple[Callable[..., object], type]] = [
     (Container.popen, options.ProcessOptions),
     (Task.exec, options.ProcessOptions),
 ]
-#: Writes the options of a method that its signature and its docstring name.
+#: Writes the options that the signature and the docstring of a method and the command line name.
 REPORT = """
-import inspect
+import contextlib, inspect, io
+from containerd_lite.cli.program import main
 from containerd_lite.runtime.verbs import ContainerVerbs
 method = ContainerVerbs.run
 assert "/site-packages/" not in inspect.getfile(method)
 doc = method.__doc__
 print("cpu_shares" in inspect.signature(method).parameters, doc and "    cpu_shares: " in doc)
+shown = io.StringIO()
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(shown):
+    main(["exec", "--help"])
+print([text for text in ("Working directory", "docs/options.md") if text in shown.getvalue()])
 """
 
 
@@ -132,10 +137,10 @@ def package_copy(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("folder", "True True"),
-        ("zip", "True True"),
-        ("compiled", "True False"),
-        ("-OO", "True None"),
+        ("folder", "True True\n['Working directory']"),
+        ("zip", "True True\n['Working directory']"),
+        ("compiled", "True False\n['docs/options.md']"),
+        ("-OO", "True None\n['Working directory']"),
     ],
 )
 def test_other_forms_of_the_package(form: str, said: str, tmp_path: Path) -> None:
@@ -166,5 +171,5 @@ def test_jedi_completes_options() -> None:
 
 def test_each_comment_belongs_to_one_option() -> None:
     kinds = (options.RunOptions, options.ExecOptions)
-    explained = option_help._explanations()
+    explained = option_help.option_comments()
     assert explained.keys() == set().union(*map(names, kinds))
