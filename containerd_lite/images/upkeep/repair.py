@@ -37,7 +37,7 @@ from ..pull.fetch_blob import fetch_blob
 from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Resolver, using
 from ..tally import Tally
-from ..walk import Dispatcher, children_in
+from ..walk import Dispatcher, children_in, walk
 from .missing import LateFetcher
 from .upkeep_request import FetchRequest
 from .verify import HASHERS, find_fault, present_sizes
@@ -86,6 +86,8 @@ def repair_images(
                 job.report("waiting", digest, 0, size)
             job.expect(targets)
         repair = Repair(backend, request, resolver, tally)
+        for name, target in images if job.progress is not None else ():
+            repair.expect(request.ref or name, target)
         if not sources:
             repair.everything(images)
         for name, target in images if sources else ():
@@ -119,6 +121,28 @@ class Repair:
         self._failures: dict[str, ContainerdError] = {}
         self._repaired: list[str] = []
         self._fetched: list[str] = []
+
+    def expect(self, ref: str, target: Descriptor) -> None:
+        """Add the wanted content of one image to the tally.
+
+        The content below a manifest or index that is missing or broken is added when the repair has
+        read this manifest or index.
+        """
+        job = self._new_job()
+
+        def wanted(item: Descriptor) -> _Children:
+            if not media_types.is_document(item.media_type):
+                return ()
+            try:
+                document = read_document(self._store, item)
+                children = wanted_children(document, self._platforms, ref, is_root=item == target)
+            except (NotFound, DataLoss, InvalidArgument):
+                return ()
+            job.expect(children, item)
+            return children
+
+        for _ in walk(wanted, target):
+            pass
 
     def image(self, ref: str, target: Descriptor, *allowed: type[ContainerdError]) -> None:
         """Replace the broken content of one image, and fetch its missing content.

@@ -200,7 +200,8 @@ class UpkeepVerbs(Verbs):
             registry: As for ``pull``.
             credentials: As for ``pull``.
             plain_http: As for ``pull``.
-            progress: As for ``pull``.
+            progress: As for ``pull``. ``overall.total`` is known before the first blob is verified,
+                unless a manifest or an index is missing or broken.
             max_concurrent_downloads: How many blobs to fetch at a time.
             policy: As for ``pull``. The policies apply only if content must be fetched.
             timeout: As for ``pull``.

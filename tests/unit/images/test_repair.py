@@ -51,6 +51,18 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     assert repr(report) == f"<RepairReport {len(INDEX.blobs)} checked, 0 repaired, 0 fetched>"
 
 
+def test_the_total_is_known_at_the_beginning(tmp_path: Path) -> None:
+    found = layout(tmp_path, INDEX, [AMD.layers[1]["digest"]])
+    found.tag(NAME, "another/name:1")
+    for sources in ([NAME], [NAME, "another/name:1"], []):
+        events: list[ProgressEvent] = []
+        found.repair(*sources, resolver=OwnResolver(INDEX), progress=events.append)
+        first = next(event for event in events if event.stage in ("verifying", "downloading"))
+        assert first.overall.total == sum(map(len, INDEX.blobs.values()))
+        assert events[-1].overall.done == first.overall.total
+        file_of(tmp_path, AMD.layers[1]["digest"]).unlink()
+
+
 @pytest.mark.parametrize("kind", ["layer", "config", "manifest", "index"])
 def test_what_is_broken_is_replaced(tmp_path: Path, kind: str) -> None:
     digests = {"layer": LAYER, "config": config_of(AMD), "manifest": AMD.digest}
