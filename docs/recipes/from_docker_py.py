@@ -6,10 +6,8 @@ Each function has the body of one section of the page.
 import io
 import sys
 import tarfile
-import tempfile
-from pathlib import Path
 
-from containerd_lite import Client, Container, LogFile, TaskExit
+from containerd_lite import Client, Container, TaskExit
 
 
 def run_and_get_the_output(client: Client, image: str) -> None:
@@ -17,8 +15,8 @@ def run_and_get_the_output(client: Client, image: str) -> None:
     print(done.stdout.decode())
 
 
-def run_in_the_background(client: Client, image: str, log: Path) -> Container:
-    container = client.run(image, ["echo", "hello"], detach=True, streams=LogFile(log))
+def run_in_the_background(client: Client, image: str) -> Container:
+    container = client.run(image, ["echo", "hello"], detach=True)
     print(container.id)
     return container
 
@@ -31,6 +29,16 @@ def wait_for_the_exit_code(container: Container) -> None:
 def print_the_logs_of_one_container(client: Client, id: str) -> None:
     container = client.load_container(id)
     print(b"".join(container.logs(tail=10)).decode())
+
+
+def follow_the_logs_of_one_container(container: Container) -> None:
+    for line in container.logs(lines=True, follow=True):
+        print(line.data.decode())
+
+
+def read_the_settings_of_a_container(container: Container) -> None:
+    print(container.info.image, container.labels)
+    print(container.spec()["process"]["args"])
 
 
 def list_running_containers(client: Client) -> None:
@@ -99,13 +107,15 @@ def main(image: str) -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("note"))
-    with Client() as client, tempfile.TemporaryDirectory() as folder:
+    with Client() as client:
         pull_an_image(client, image)
         list_images(client)
         run_and_get_the_output(client, image)
-        ended = run_in_the_background(client, image, Path(folder, "log"))
+        ended = run_in_the_background(client, image)
         wait_for_the_exit_code(ended)
         print_the_logs_of_one_container(client, ended.id)
+        follow_the_logs_of_one_container(ended)
+        read_the_settings_of_a_container(ended)
         sleeping = client.run(image, ["sleep", "1000"], detach=True)
         list_running_containers(client)
         run_a_command_in_a_container(sleeping)

@@ -1,7 +1,4 @@
-"""Follow the log of a service with times, then read the end of it.
-
-With docker-py: for line in container.logs(stream=True, follow=True, timestamps=True): print(line)
-"""
+"""Follow the log of a service with times, then read the end of it."""
 
 import sys
 

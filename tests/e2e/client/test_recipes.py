@@ -24,7 +24,10 @@ OUTPUTS = {
     "as_json": r"\{.*\}\n",
     "background": r"run-\w+ runs .sh -c .* as \d+: running\npaused: paused\nstopped with 0\n",
     "from_docker_py": r"(\S+busybox:latest) sha256:\w{64}\n\1\nhello\n\n(run-\w+)\n0\nhello\n\n"
+    r"hello\n\1 \{[^}]*\}\n\['echo', 'hello'\]\n"
     r"run-\w+ \1 running\n0 Linux\n\n\['note'\]\n\d+ 1 \{[^}]*\}\ncopy\n/tasks/exit\n",
+    "quickstart": r"b'hello world\\n'\n\[ContainerSummary[^\n]*\]\n\S+busybox:latest\n"
+    r"b'(?:started\\n)?'\nb'started'\n\[<Image \S+busybox:latest[^\n]*\]\n",
     "cancelling": r"too slow, but it said: working\nstopped by SIGTERM; containers left: 0\n",
     "events": r"a process ended with 3\n",
     "options": r"True True\ncpus: .*\n",
