@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .. import images, limits
 from ..deadline import Deadline
 from ..debug import LoggedStep
-from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
+from ..errors import (
+    Cancelled,
+    ContainerdError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+)
+from ..interrupt import shielded
 from ..operation import waiting
 from ..records import replace
 from ..services._types import AnyValue, Mount
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
     from ..operation import CancelToken
     from .io.base import ProcessStreams
 
+#: Seconds to wait before each attempt to delete a task whose creation was interrupted.
+_LATE_WAITS = (0.01, 0.03, 0.1, 0.2)
 _LOGGER = logging.getLogger(__package__)
 
 
@@ -318,18 +329,42 @@ class TaskVerbs(StoredContainer):
                 checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
             if files := self.network_files():
                 files.write()  # the spec mounts them
-            pid = self.backend.tasks.create(
-                self.id,
-                self._with_label((*self._root_mounts(), *rootfs)),
-                None if streams is None else streams.stdio,
-                options_of_task(runtime_options, self.info.runtime_options),
-                checkpoint=checkpoint,
-                runtime_path=runtime_path,
-            )
+            mounts = self._with_label((*self._root_mounts(), *rootfs))
+            with self._deleting_late_task():
+                pid = self.backend.tasks.create(
+                    self.id,
+                    mounts,
+                    None if streams is None else streams.stdio,
+                    options_of_task(runtime_options, self.info.runtime_options),
+                    checkpoint=checkpoint,
+                    runtime_path=runtime_path,
+                )
         task = Task(self, pid, streams)
         with Undo(task.delete_quietly):
             self._connect_networks(pid)
         return task
+
+    @contextmanager
+    def _deleting_late_task(self) -> Iterator[None]:
+        """Run the block, which creates the task. If it is interrupted, delete the task.
+
+        The daemon may create the task a little later. If the container were deleted before, the
+        shim would stay.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, Cancelled | DeadlineExceeded) or not isinstance(error, Exception):
+                with shielded(), suppress(ContainerdError):
+                    self._delete_late_task()
+            raise
+
+    def _delete_late_task(self) -> None:
+        for pause in _LATE_WAITS:
+            time.sleep(pause)
+            with suppress(NotFound):
+                self.task().delete(force=True)
+                return
 
     def task(self) -> Task:
         """Return the container's task, without its streams.

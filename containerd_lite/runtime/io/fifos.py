@@ -42,8 +42,11 @@ class FifoFolder:
         PermissionDenied: This user has no permission to write to ``FIFO_FOLDER``.
     """
 
+    _lock = -1
+
     def __init__(self) -> None:
         base = FIFO_FOLDER
+        self._pid = os.getpid()
         try:
             base.mkdir(parents=True, exist_ok=True, mode=0o711)
             _remove_abandoned(base)
@@ -70,6 +73,11 @@ class FifoFolder:
                 os.close(self._lock)
                 self._lock = -1
 
+    def __del__(self) -> None:
+        # An interrupt can drop this object before its owner has it. A forked child does not own it.
+        if self._lock >= 0 and self._pid == os.getpid():
+            self.close(keep=True)
+
 
 class FoundFolder(FifoFolder):
     """The folder of an existing FIFO.
@@ -83,6 +91,7 @@ class FoundFolder(FifoFolder):
     """
 
     def __init__(self, path: str) -> None:
+        self._pid = os.getpid()
         self._path = Path(path).parent
         self._lock = _wait_for_lock(self._path) if _is_ours(self._path) else -1
 
@@ -93,9 +102,9 @@ class FoundFolder(FifoFolder):
 def _make_folder(base: Path) -> tuple[Path, int]:
     while True:
         path = base / f"{_PREFIX}{os.urandom(8).hex()}"
-        path.mkdir(mode=0o700)
         # Until the folder is locked, another client can remove it as an abandoned folder.
-        with suppress(FileNotFoundError):
+        with Undo(lambda: _remove_folder(path)), suppress(FileNotFoundError):  # noqa: B023
+            path.mkdir(mode=0o700)
             lock = _lock_folder(path, fcntl.LOCK_EX)
             if path.exists():
                 return path, lock
