@@ -66,6 +66,18 @@ def path(name: str, value: object) -> str:
     return text
 
 
+def view_of(name: str, value: object) -> memoryview:
+    """Return a view of the bytes in an argument.
+
+    Raises:
+        InvalidArgument: The value is not a bytes-like object.
+    """
+    try:
+        return memoryview(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise refused(name, value, "bytes") from None
+
+
 def is_binary(value: object, method: str) -> bool:
     """Return whether ``value`` is an open binary file that has a method, such as ``"read"``."""
     if isinstance(value, io.IOBase) and (value.closed or isinstance(value, io.TextIOBase)):
@@ -92,13 +104,30 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
 
 
+def _is_list_of(is_item: Callable[[object], bool]) -> Callable[[object], bool]:
+    """Return a function that says whether a value is a list of valid items.
+
+    The items of an iterator are not checked, because they can be read only once.
+    """
+    return lambda value: (
+        _is_list(value) and (not isinstance(value, Collection) or all(map(is_item, value)))
+    )
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_labels(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(_is_text, (*value.keys(), *value.values())))
 
 
 def _has(*names: str) -> Callable[[object], bool]:
-    """Return a function that says whether an object has one of the attributes."""
-    return lambda value: any(hasattr(value, name) for name in names)
+    """Return a function that says whether an object has one of the attributes.
+
+    A class is not an object of itself: ``CancelToken`` is not a token, but ``CancelToken()`` is.
+    """
+    return lambda value: not isinstance(value, type) and any(hasattr(value, name) for name in names)
 
 
 def _is_platform(value: object) -> bool:
@@ -114,6 +143,13 @@ _TEXTS = (
     *("ref", "snapshotter", "runtime", "namespace", "address"),
     *("sandboxer", "sandbox", "snapshot", "restart", "restart_log"),
     *("host", "proxy", "server_name", "username", "password", "identity_token"),
+    *("topic", "container"),
+)
+_FLAGS = (
+    *("plain_http", "all_platforms", "all_metadata", "attestations", "referrers", "sparse"),
+    *("unpack", "discard_layers", "convert_schema1", "resume", "skip_missing"),
+    *("skip_docker_manifest", "reconnect", "check", "detach", "remove", "start", "force"),
+    *("image_labels", "view", "capture", "terminal", "trust", "rw"),
 )
 #: Arguments whose values can contain a secret, so error messages do not show them.
 _SECRET = ("credentials", "proxy", "username", "password", "identity_token")
@@ -132,12 +168,13 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
     "registry": (_has("hosts_dirs"), "a RegistryOptions"),
-    "plain_http": (lambda value: isinstance(value, bool), "True or False"),
+    **dict.fromkeys(_FLAGS, (_is_bool, "True or False")),
     "cancel": (_has("is_cancelled"), "a CancelToken"),
     "deadline": (_has("remaining"), "a Deadline"),
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
-    **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
-    "realm_hosts": (_is_list, "a list of host names"),
+    **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list_of(is_path), "a list of paths")),
+    "realm_hosts": (_is_list_of(_is_text), "a list of host names"),
+    "filters": (_is_list_of(_is_text), "filters as strings, such as 'id==web'"),
     **dict.fromkeys(("dns", "dns_search", "dns_options"), (_is_list, "a list of strings")),
     "extra_hosts": (_is_labels, "a mapping of host names to addresses"),
     "ports": (_is_list, "a list of ports, such as ['8080:80']"),

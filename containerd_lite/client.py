@@ -187,9 +187,6 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.address, self.namespace, self._options)
 
-    def __repr__(self) -> str:
-        return f"<Client {self.address} namespace={self.namespace}>"
-
     @property
     def content_store(self) -> DaemonStore:
         """The daemon's content store, with the methods of ``ContentStore``."""

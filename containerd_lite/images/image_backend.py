@@ -56,6 +56,9 @@ class ImageBackend(ABC):
     #: The connections to registries that the verbs of a process keep.
     host_caches: PerProcess[HostCache]
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.store!r}>"
+
     @abstractmethod
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None

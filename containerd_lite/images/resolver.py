@@ -29,6 +29,7 @@ from ..records import replace
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import HOSTS_DIRS, StrPath
+from ..registry.proxies import Proxies
 from ..registry.registry import Registry
 from ..registry.registry_access import RegistryOptions
 from ..store.write_locks import write_lock
@@ -184,6 +185,7 @@ class RegistryResolver:
         check_types(locals())  # the arguments
         self._connections = limits.parallel("connections", connections)
         limits.rate("max_rate", max_rate, least=1)
+        Proxies(proxy)  # checks the URL
         self._new = partial(
             Registry,
             credentials=credentials,
@@ -240,6 +242,10 @@ class RegistryResolver:
 
     def __enter__(self) -> Self:
         return self
+
+    def __repr__(self) -> str:
+        with self._lock:
+            return f"<RegistryResolver {' '.join(self._registries) or 'without a connection'}>"
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         with self._lock:

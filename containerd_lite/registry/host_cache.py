@@ -86,6 +86,10 @@ class HostCache:
             self._is_closed = True
             _close_all(self._hosts, os.getpid())
 
+    def __repr__(self) -> str:
+        with self._lock:
+            return f"<HostCache of {len(self._hosts)} hosts>"
+
 
 def _close_all(hosts: dict[Hashable, CachedHost], pid: int) -> None:
     """Close the idle connections, unless this process is a forked child of process ``pid``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from ..errors import InvalidArgument
 from .addresses import is_loopback
@@ -22,12 +23,15 @@ class Proxies:
         explicit: The URL of the proxy for all requests. ``""`` means no proxy. Default: the
             proxy that the environment variables name.
         environ: The environment variables. Default: the variables of this process.
+
+    Raises:
+        InvalidArgument: ``explicit`` is not an http or https URL.
     """
 
     def __init__(
         self, explicit: str | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
-        self._explicit = explicit
+        self._explicit = _with_scheme(explicit, "proxy=") if explicit else explicit
         self._environ = environ
 
     def find(self, url: Url) -> str | None:
@@ -38,7 +42,7 @@ class Proxies:
         if is_loopback(url.host):
             return None
         if self._explicit is not None:
-            return _with_scheme(self._explicit, "the proxy argument") if self._explicit else None
+            return self._explicit or None
         # In a CGI program, HTTP_PROXY contains a header of the HTTP request (CVE-2016-5386).
         cgi = url.scheme == "http" and self._read("REQUEST_METHOD")
         name = f"{url.scheme}_proxy"
@@ -58,7 +62,12 @@ def _with_scheme(text: str, what: str) -> str:
     Errors never quote the URL, because it may contain a password.
     """
     text = text if "://" in text else f"http://{text}"
-    if text.partition("://")[0].lower() not in ("http", "https"):
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
         raise InvalidArgument(
             f"{what} is not an http or https URL",
             remedy="Use an http or https proxy; SOCKS is not supported",

@@ -12,6 +12,7 @@ from ..records import field, record, replace
 from .credentials import Credentials, CredentialSource, default_credentials
 from .hosts import TlsFiles
 from .hosts_file import HOSTS_DIRS, StrPath
+from .proxies import Proxies
 
 #: Credentials as callers pass them: a pair of user name and password, ``Credentials``, or a
 #: function that returns the ``Credentials`` for a host.
@@ -54,6 +55,7 @@ class RegistryOptions:
         limits.rate("max_rate", self.max_rate, least=1)
         limits.parallel("connections", self.connections)
         _ = self.source  # checks a pair
+        Proxies(self.proxy)  # checks the URL
 
     @property
     def source(self) -> Credentials | CredentialSource | None:

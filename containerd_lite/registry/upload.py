@@ -112,6 +112,9 @@ class Upload:
         self._restarts = 0
         self._files = ExitStack()
 
+    def __repr__(self) -> str:
+        return f"<Upload {self._descriptor.digest} to {self._repository}>"
+
     def run(
         self,
         mount_from: Sequence[str] = (),

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
+from ..arguments import check_instance
 from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from ..images.gc_labels import numbered_labels
 from ..images.image import Image
@@ -54,6 +55,7 @@ def save(
     container: StoredContainer, name: str, *, task: bool, image: bool, rw: bool, exit: bool
 ) -> Image:
     """Save a container as an image; see ``Container.checkpoint``."""
+    check_instance("name", name, str, "the name of the new image")
     backend, info = container.backend, container.info
     images, store, platform = backend.images, backend.images.store, backend.images.platform
     with suppress(NotFound):

@@ -123,7 +123,7 @@ class Container(TaskVerbs):
             NotFound: The container has no task, or the command, the user or a group does not exist.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
-        check_types({"streams": streams})
+        check_types({"streams": streams, "start": start, **options})
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
@@ -170,6 +170,7 @@ class Container(TaskVerbs):
                 was killed.
             ContainerdError: The process cannot be started; see ``popen``.
         """
+        check_types({"check": check, **options})
         outputs, others = split_exec(options)
         what = f"exec of {quoted(args)} in container {self.id}"
         with self.backend.operation(what, timeout, cancel):

@@ -41,6 +41,7 @@ def restore_container(
     """Create a container from a checkpoint; see ``Client.restore``."""
     from .checkpoint import Checkpoint, restore  # few programs need this module
 
+    check_types({"rw": rw, "trust": trust})
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
         parts = Checkpoint(backend.image(checkpoint), backend.images.store)
         return Container(backend, restore(backend, check_id(id), parts, rw=rw, trust=trust))

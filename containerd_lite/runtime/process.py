@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import interrupt, limits
+from ..arguments import check_types
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import (
@@ -329,6 +330,7 @@ class Process:
         Raises:
             FailedPrecondition: The process runs, and ``force`` is false.
         """
+        check_types({"force": force})
         if force and self._exit is None:
             with suppress(NotFound, FailedPrecondition, Unknown):
                 self._send_sigkill()

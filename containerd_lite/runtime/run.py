@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .. import limits
 from ..arguments import check_types
 from ..errors import ProcessFailed
+from ..oci.spec.fields import size
 from ..operation import note_output
 from ..records import record
 from .io.sinks import Capture, Target
@@ -21,6 +21,8 @@ OnOutput = Callable[[str, bytes], object]
 #: Default maximum number of bytes to capture of each stream, and maximum number of bytes of stderr
 #: in an error message.
 _MAX_OUTPUT, _SHOWN = 64 << 20, 500
+#: The largest value of ``max_output``.
+_MOST = (1 << 63) - 1
 
 
 @record(frozen=True)
@@ -75,7 +77,8 @@ class Capturing:
         stream: A function that gets the outputs that have no target. If it is given, these outputs
             are not captured. The function's arguments are the name ``"stdout"`` or ``"stderr"``,
             and bytes. Default: no function.
-        max_output: Maximum number of bytes to capture of each stream. Default: 64 MiB.
+        max_output: Maximum number of bytes to capture of each stream, or a text: ``"64m"``.
+            Default: 64 MiB.
         terminal: Whether the process has a terminal. With a terminal, all output is on stdout.
     """
 
@@ -87,13 +90,13 @@ class Capturing:
         stderr: Target | None = None,
         capture: bool = True,
         stream: OnOutput | None = None,
-        max_output: int = _MAX_OUTPUT,
+        max_output: int | str = _MAX_OUTPUT,
         terminal: bool | None = False,
     ) -> None:
         check_source("input", input)
-        check_types({"stream": stream})
+        check_types({"stream": stream, "capture": capture})
         self._captures: list[Capture] = []
-        limit = limits.count("max_output", max_output, 0)
+        limit = size("max_output", max_output, 0, _MOST)
 
         def choose_target(name: str, target: Target | None) -> Target:
             self._captures.append(Capture(limit))
@@ -104,6 +107,9 @@ class Capturing:
 
         out, err = choose_target("stdout", stdout), choose_target("stderr", stderr)
         self.streams = Streams(input, out, None if terminal else err, terminal=bool(terminal))
+
+    def __repr__(self) -> str:
+        return f"<Capturing {self.streams!r}>"
 
     def finish(self, running: Running[Any]) -> tuple[int | None, bytes, bytes]:
         """Wait until the process has ended, then close ``running``.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..images.pull.needed import WhenToPull
     from ..images.signatures.policies import PolicyLike
     from ..locks import PerProcess
+    from ..oci.spec import Mount
     from ..operation import CancelToken, Operations
     from ..services.access import Services
     from ..services.containers import ContainerService
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..services.sandboxes import SandboxController, SandboxStore
     from ..services.snapshots import SnapshotService
     from ..services.tasks import TaskService
+    from .io.base import ProcessStreams
 
 _RUNTIME = "io.containerd.runc.v2"
 #: The prefix of the runtimes whose shims are the daemon's own.
@@ -57,6 +59,9 @@ class RuntimeBackend:
         self._new_images = new_images
         self._operations = operations
 
+    def __repr__(self) -> str:
+        return f"<RuntimeBackend {self.address} namespace={self.namespace}>"
+
     def operation(
         self, what: str, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> AbstractContextManager[None]:
@@ -76,8 +81,12 @@ class RuntimeBackend:
     @property
     def is_remote(self) -> bool:
         """Whether the daemon can run on another machine: its address is not a Unix socket."""
-        address, _ = self.containers.identity
-        return not address.startswith("unix")
+        return not self.address.startswith("unix")
+
+    @property
+    def address(self) -> str:
+        """The address of the daemon."""
+        return self.containers.identity[0]
 
     @property
     def runtime(self) -> str:
@@ -112,10 +121,31 @@ class RuntimeBackend:
     def check_log_uris(self, runtime: str, *targets: str) -> None:
         """Check the schemes of log URIs; see ``io.check_log_uris``.
 
-        The shims of other runtimes than runc can support further schemes.
+        The shims of other runtimes than runc can support further schemes. The path of a log
+        file is also checked; see ``kept.check_log_file``.
         """
+        for target in targets:
+            kept.check_log_file(self.address, target)
         if runtime.startswith(_RUNC):
             io.check_log_uris(self.introspection, *targets)
+
+    def checked_paths(self, mounts: object, streams: ProcessStreams | None) -> list[Mount] | None:
+        """Check the paths that the daemon gets, before anything is made.
+
+        Args:
+            mounts: The value of the option ``mounts``. ``None`` if it is not given.
+            streams: The streams of the first process, if they exist.
+
+        Returns:
+            The mounts.
+
+        Raises:
+            InvalidArgument: The daemon certainly does not see the source of a bind mount, or the
+                folder of a log file.
+        """
+        if streams is not None:
+            kept.check_log_file(self.address, streams.stdio.stdout)
+        return None if mounts is None else kept.checked_mounts(self.address, mounts)
 
     def new_log(self, runtime: str, id: str) -> str | None:
         """Make the folder of a container's log; see ``kept.new_log``.
@@ -123,10 +153,9 @@ class RuntimeBackend:
         The shims of other runtimes than runc may not support log URIs, so their containers have no
         log.
         """
-        address, namespace = self.containers.identity
         if not runtime.startswith(_RUNC):
             return None
-        return kept.new_log(address, self._logs_dir, namespace, id)
+        return kept.new_log(self.address, self._logs_dir, self.namespace, id)
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
         """Return the snapshots service of a snapshotter. Default: the default snapshotter."""

@@ -120,11 +120,19 @@ class Task(Process):
     # ---- all processes of the container ----------------------------------------------------
 
     def pause(self) -> None:
-        """Freeze all processes of the container."""
+        """Freeze all processes of the container.
+
+        Raises:
+            FailedPrecondition: The container is stopped or paused.
+        """
         self._service.pause(self.container_id)
 
     def resume(self) -> None:
-        """Let all processes of the container continue after ``pause``."""
+        """Let all processes of the container continue after ``pause``.
+
+        Raises:
+            FailedPrecondition: The container is not paused.
+        """
         self._service.resume(self.container_id)
 
     def update(

@@ -11,6 +11,7 @@ from .. import limits
 from .. import runtime as package
 from ..arguments import check_types
 from ..errors import InvalidArgument
+from ..limits import refused
 from ..printable import quoted
 from ..undo import Undo
 from .option_methods import with_option_help
@@ -93,7 +94,7 @@ class ContainerVerbs(ABC):
             InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
-        return package.wait_any(containers, timeout, cancel)
+        return package.wait_any(_list_of(containers), timeout, cancel)
 
     def wait_all(
         self,
@@ -118,7 +119,7 @@ class ContainerVerbs(ABC):
             InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
-        return package.wait_all(containers, timeout, cancel)
+        return package.wait_all(_list_of(containers), timeout, cancel)
 
     def load_container(self, id: str) -> Container:
         """Return the container with this id.
@@ -255,7 +256,7 @@ class ContainerVerbs(ABC):
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
-        check_types({"streams": streams})
+        check_types({"streams": streams, "start": start, "remove": remove, **options})
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         what = f"start of {quoted(image)}"
@@ -301,6 +302,7 @@ class ContainerVerbs(ABC):
         container with this id may belong to another client. Therefore the call is added only after
         the container has been created.
         """
+        options["mounts"] = self._runtime.checked_paths(options.get("mounts"), streams)
         if pull != "never" or policy is not None:
             image = self._runtime.needed_image(image, pull, policy, options.get("snapshotter"))
         name = id or f"run-{os.urandom(8).hex()}"
@@ -440,7 +442,8 @@ class ContainerVerbs(ABC):
             ContainerdError: The image cannot be pulled, or the container cannot be created; see
                 ``pull`` and ``new_container``.
         """
-        check_types({"streams": streams})
+        check_types({"streams": streams, "check": check, "detach": detach, "remove": remove})
+        check_types(options)
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or check):
@@ -538,6 +541,14 @@ class ContainerVerbs(ABC):
             Unimplemented: The daemon does not support sandboxes.
         """
         return package.load_sandbox(self._runtime, id, self.new_container)
+
+
+def _list_of(containers: Iterable[_Container]) -> list[_Container]:
+    """Return the containers that ``wait_any`` or ``wait_all`` is to wait for."""
+    found = list(containers) if isinstance(containers, Iterable) else None
+    if found is None or not all(isinstance(each, package.Container) for each in found):
+        raise refused("containers", containers, "a list of containers")
+    return found
 
 
 def _check_attached(streams: ProcessStreams | None, *, restarts: bool) -> None:

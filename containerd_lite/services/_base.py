@@ -40,6 +40,8 @@ _VERSION_TIMEOUT = 5.0
 #: daemon must respond to this check within ``_LIVENESS_TIMEOUT`` seconds.
 _MAX_SILENCE, _LIVENESS_TIMEOUT = 30.0, 30.0
 _Metadata = tuple[tuple[str, str], ...]
+#: The errors of protobuf for values that do not fit their fields.
+_MISFITS = (ValueError, TypeError, OverflowError)
 #: A mapping from the names of a request's fields to their values. A nested message is a dict.
 Fields = Mapping[str, object]
 
@@ -327,18 +329,34 @@ class MessageStream:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<MessageStream {self.method.path[1:]} {'ended' if self.raw.is_done else 'open'}>"
+
 
 def request_of(method: Method, fields: Fields) -> bytes:
     """Encode a request. Raise ``InvalidArgument`` if a value does not fit its field."""
     try:
         return encode(method.request(**fields))
-    except (ValueError, TypeError, OverflowError) as error:
-        text = quoted(error.object) if isinstance(error, UnicodeEncodeError) else ""
+    except _MISFITS as error:
+        name, value = _wrong_field(method.request, fields)
         raise InvalidArgument(
-            f"{text} is not valid Unicode text" if text else str(error),
+            f"{name} cannot be {quoted(value)}",
             operation=operation(method.path),
             remedy="Pass valid Unicode text, and numbers within the ranges of their fields",
         ) from error
+
+
+def _wrong_field(kind: type[DynamicMessage], fields: Fields) -> tuple[str, object]:
+    """Return the name and the value of the first field whose value does not fit."""
+    for name, value in fields.items():
+        try:
+            encode(kind(**{name: value}))
+        except _MISFITS:
+            message = kind.DESCRIPTOR.fields_by_name[name].message_type
+            if isinstance(value, Mapping) and not message.GetOptions().map_entry:
+                return _wrong_field(CONTAINERD.message(message.full_name), value)
+            return name, value
+    raise AssertionError("unreachable")
 
 
 def current_lease(channel: Channel, namespace: str) -> str:

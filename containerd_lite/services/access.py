@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..schema.pool import DynamicMessage, Schema
-    from ._types import Mount
+    from ._types import AnyValue, Mount
     from .event_types import EventTypes
+    from .transfer import Transferable, TransferOptions
 
 #: The prefix of the namespace labels that set defaults.
 _DEFAULT_LABELS = "containerd.io/defaults/"
@@ -186,6 +187,25 @@ class Services:
             reconnect=reconnect,
         )
 
+    def transfer(
+        self,
+        source: Transferable | AnyValue,
+        destination: Transferable | AnyValue,
+        options: TransferOptions | None = None,
+    ) -> None:
+        """Have the daemon transfer an image from a source to a destination. Since 1.7.
+
+        This method waits for the end of the transfer. ``pull``, ``push``, ``import_images`` and
+        ``export_images`` with ``via="daemon"`` are easier to use. ``TransferService.transfer``
+        lists the operations and the errors.
+
+        Args:
+            source: The source, such as an ``OCIRegistry`` of ``services.transfer_types``.
+            destination: The destination, such as an ``ImageStore``.
+            options: The options of the transfer. Default: no progress values.
+        """
+        self.transfer_service.transfer(source, destination, options)
+
     def lease(
         self,
         *,
@@ -300,6 +320,9 @@ class Services:
     def capabilities(self) -> services.Capabilities:
         """Return the features that the daemon's plugins provide. This makes one call."""
         return services.capabilities_of(self.introspection_service)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._channel.name} namespace={self.namespace}>"
 
     # ---- methods without a typed wrapper ---------------------------------------------------
 

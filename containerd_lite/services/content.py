@@ -10,6 +10,7 @@ from typing import Literal
 from ..deadline import Deadline
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
+from ..printable import printable
 from ..records import record
 from ..schema.pool import DynamicMessage, encode
 from ..schema.values import bytes_field, datetime_of, dict_of, mask
@@ -174,6 +175,9 @@ class ContentRead:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return f"<ContentRead {self._stream!r}>"
 
 
 @record(frozen=True)
@@ -345,6 +349,9 @@ class ContentWrite:
     def close(self) -> None:
         """Cancel the stream if it has not ended, and release its connection."""
         self._stream.close()
+
+    def __repr__(self) -> str:
+        return printable(f"<ContentWrite {self._ref} {self._stream!r}>")
 
 
 def _varint(value: int) -> bytes:

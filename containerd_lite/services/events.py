@@ -13,6 +13,7 @@ from itertools import product
 from typing import get_args
 
 from .. import limits
+from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..records import replace
 from ..schema.values import timestamp
@@ -130,6 +131,8 @@ def _all_filters(
     type: EventTypes | None,
 ) -> tuple[str, ...]:
     """Return the filters for events that match one of ``filters``, and all other arguments."""
+    check_types({"topic": topic, "container": container, "namespace": namespace})
+    check_types({"filters": filters})
     name, here = Filter("topic"), list[Sequence[str]]()
     if topic is not None:
         prefix = f"^{re.escape(topic)}"

@@ -77,6 +77,9 @@ class HealthWatch:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<HealthWatch {self._stream!r}>"
+
 
 def _status_name(number: int) -> str:
     return _STATUS_NAMES[number] if 0 <= number < len(_STATUS_NAMES) else f"STATUS_{number}"

@@ -1,12 +1,12 @@
-"""Finds out why a runtime cannot start a process.
+"""Finds out why a runtime cannot start a process, and cannot pause or resume a container.
 
-The runtime sends no specific error code. Its message contains Go's text for an error of execve, or
-of the search in ``PATH``.
+The runtime and the shim send no specific error code. The runtime's message contains Go's text for
+an error of execve, or of the search in ``PATH``. The shim's message names the state.
 """
 
 from __future__ import annotations
 
-from ..errors import ContainerdError, FailedPrecondition, NotFound
+from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
 from ..lazy import lazy_pattern
 
 #: The calls in which a runtime starts a process.
@@ -20,8 +20,19 @@ _OF_COMMAND = lazy_pattern(
 )
 _MISSING = ("executable file not found in", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error")
-#: The beginning of containerd's message if a container cannot get a process in its state.
-_WRONG_STATE = "cannot exec in a "
+#: The shim's message if the state of a container or of its first process forbids the call.
+_WRONG_STATE = lazy_pattern(r"cannot (exec in|pause|resume) a ([a-z]+)")
+#: The remedies, by the states in the shim's message.
+_STATE_REMEDIES = {
+    "created": "Start the task first",
+    "paused": "Resume the container first",
+    "running": "Pause the container first",
+    "stopped": "Start a new task of the container",
+    "deleted": "Start a new task of the container",
+}
+#: The daemon's message if it does not find the shim of a runtime, and its reason for a name that no
+#: runtime can have.
+_NO_RUNTIME, _BAD_NAME = "failed to resolve runtime path: ", "invalid runtime name"
 
 
 def is_missing_command(error: ContainerdError) -> bool:
@@ -46,12 +57,15 @@ def _says(error: ContainerdError, texts: tuple[str, ...]) -> bool:
 def start_failure(error: ContainerdError) -> tuple[type[ContainerdError], str] | None:
     """Return the class and the remedy for an error that the daemon sent as ``Unknown``.
 
-    Return ``None`` if the error does not say why a process cannot start.
+    Return ``None`` if the error does not say why the call cannot succeed.
     """
     if is_missing_command(error):
         return NotFound, "Use a command that exists in the container"
     if is_not_executable(error):
         return FailedPrecondition, "Use a command that is executable in the container"
-    if error.operation == "Tasks.Exec" and error.raw_message.startswith(_WRONG_STATE):
-        return FailedPrecondition, "Start a new task of the container"
+    if error.operation.startswith("Tasks.") and (found := _WRONG_STATE.match(error.raw_message)):
+        return FailedPrecondition, _STATE_REMEDIES.get(found[2], "")
+    if _NO_RUNTIME in error.raw_message:
+        remedy = "Pass the name of an installed runtime as runtime=, or install the runtime"
+        return InvalidArgument if _BAD_NAME in error.raw_message else NotFound, remedy
     return None

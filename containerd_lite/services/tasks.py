@@ -183,6 +183,9 @@ class Waiting:
         """Cancel the call if it has not ended, and release its connection."""
         self._stream.close()
 
+    def __repr__(self) -> str:
+        return f"<Waiting {self._stream!r}>"
+
 
 class TaskService(Service):
     """The tasks of a namespace.

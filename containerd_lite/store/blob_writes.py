@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from ..arguments import check_types, view_of
 from ..deadline import Deadline
 from ..errors import (
     AlreadyExists,
@@ -144,6 +145,8 @@ def put_blob(
     store: ContentStore, data: bytes, media_type: str, labels: Mapping[str, str] | None
 ) -> Descriptor:
     """Write a blob, unless the store has the blob already; see ``ContentStore.put``."""
+    check_types({"labels": labels})
+    view_of("data", data)
     descriptor, is_new = write_document(store, media_type, data, labels=labels)
     if labels and not is_new:
         store.update(descriptor.digest, labels)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from ..arguments import check_instance, view_of
 from ..errors import (
     ContainerdError,
     DigestMismatch,
@@ -145,6 +146,7 @@ class DaemonStore:
                 means no limit. Default: do not wait.
             cancel: A token whose ``cancel`` ends the wait for the lock. Default: none.
         """
+        check_instance("ref", ref, str, "the name of the write, as a string")
         return open_in_time(
             lambda: DaemonWriter(self._service.write(ref), ref, size, expected),
             lock_timeout,
@@ -328,7 +330,7 @@ class DaemonWriter:
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob; see ``Writer.write``."""
         self._check_open()
-        view = memoryview(data)
+        view = view_of("data", data)
         if not view:
             return 0
         if self._size and self._offset + len(view) > self._size:

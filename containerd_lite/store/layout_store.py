@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..arguments import check_instance
 from ..arguments import path as path_of
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, SizeMismatch
 from ..oci import digest as digests
@@ -220,6 +221,7 @@ class LayoutStore:
             InvalidArgument: ``ref`` is empty, or too long for a file name.
             Unavailable: Another writer holds the lock of ``ref``.
         """
+        check_instance("ref", ref, str, "the name of the write, as a string")
 
         def open_writer() -> LayoutWriter:
             if expected and self._folder.has(blob_name(expected)):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 
+from ..arguments import view_of
 from ..errors import (
     AlreadyExists,
     DigestMismatch,
@@ -150,11 +151,11 @@ class LayoutWriter:
             FailedPrecondition: The writer was committed or closed.
         """
         self._check_open()
+        rest = view_of("data", data)
         if self._size and self._offset + len(data) > self._size:
             raise SizeMismatch(
                 f"{self._expected or 'the content'} is longer than the expected {self._size} bytes"
             )
-        rest = memoryview(data)
         with explained(self._folder.path):
             while rest:  # a disk that is nearly full accepts only a part of the bytes
                 count = self._file.write(rest)

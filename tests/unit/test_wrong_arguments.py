@@ -14,6 +14,7 @@ import pytest
 
 from containerd_lite import (
     TLS,
+    CancelToken,
     Client,
     Layout,
     LogFile,
@@ -130,7 +131,18 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"stdout": closed()},
             {"stderr": io.StringIO()},
             {"stream": "x"},
-            {"max_output": "5"},
+            {"max_output": "x"},
+            {"max_output": -1},
+            {"check": "no"},
+            {"detach": "no"},
+            {"remove": "no"},
+            {"capture": "no"},
+            {"image_labels": "no"},
+            {"view": "no"},
+            {"mounts": 5},
+            {"mounts": ["/nosuch"]},
+            {"mounts": ["src=/nosuch"]},
+            {"cancel": CancelToken},
             {"labels": ["a"]},
             {"labels": {"a": 1}},
             {"labels": NESTED},
@@ -168,6 +180,42 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     ),
     (lambda client, layout: client.popen("x", stdin="text"), "stdin cannot be 'text'"),
     (lambda client, layout: client.popen("x", streams="x"), "streams cannot be 'x'"),
+    (lambda client, layout: client.popen("x", start="no"), "start cannot be 'no'"),
+    (lambda client, layout: client.popen("x", remove="no"), "remove cannot be 'no'"),
+    (lambda client, layout: client.restore("x", "x", trust="no"), "trust cannot be 'no'"),
+    *(
+        (lambda client, layout, verb=verb, wrong=wrong: getattr(client, verb)(wrong), "containers")
+        for verb in ("wait_any", "wait_all")
+        for wrong in (None, 5, "web", ["web"])
+    ),
+    (lambda client, layout: client.ps(5), "Containers.ListStream: filters cannot be (5,)"),
+    (lambda client, layout: client.ps(True), "Containers.ListStream: filters cannot be (True,)"),
+    (lambda client, layout: client.containers(5), "Containers.ListStream: filters cannot be (5,)"),
+    (lambda client, layout: client.list_images(5), "Images.List: filters cannot be (5,)"),
+    (lambda client, layout: client.load_container(5), "Containers.Get: id cannot be 5"),
+    (
+        lambda client, layout: client.snapshot_service("native").prepare(5),
+        "Snapshots.Prepare: key cannot be 5",
+    ),
+    (
+        lambda client, layout: client.image_service.create(5, BLOB),
+        "Images.Create: name cannot be 5",
+    ),
+    *(
+        (lambda client, layout, wrong=wrong: client.subscribe(**wrong), next(iter(wrong)))
+        for wrong in ({"topic": 5}, {"container": 5}, {"namespace": 5}, {"type": 5})
+    ),
+    (lambda client, layout: client.subscribe(5), "filters cannot be (5,)"),
+    *(
+        (lambda client, layout, call=call, who=who: call((client, layout)[who].content_store), said)
+        for who in (0, 1)
+        for call, said in (
+            (lambda store: store.put("x"), "data cannot be 'x'"),
+            (lambda store: store.put(b"x", labels=5), "labels cannot be 5"),
+            (lambda store: store.writer(5), "ref cannot be 5"),
+            (lambda store: store.writer(None), "ref cannot be None"),
+        )
+    ),
     (lambda client, layout: client.new_container("x", labels=["a"]), "labels cannot be"),
     (lambda client, layout: client.new_sandbox("x", labels=["a"]), "labels cannot be"),
     (lambda client, layout: client.new_sandbox("x", runtime=5), "runtime cannot be 5"),
@@ -192,6 +240,10 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"registry": "x"},
             {"credentials": "user:password"},
             {"plain_http": "yes"},
+            {"all_platforms": "no"},
+            {"unpack": "no"},
+            {"resume": "no"},
+            {"cancel": CancelToken},
             {"via": "x"},
             {"max_concurrent_downloads": "5"},
             {"max_concurrent_unpacks": 0},
@@ -215,6 +267,8 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"credentials": 5},
             {"plain_http": 1},
             {"hosts_dirs": "/x"},
+            {"hosts_dirs": [5]},
+            {"proxy": "ftp://s3cret"},
             {"tls": 5},
             {"proxy": 5},
             {"max_rate": "5"},

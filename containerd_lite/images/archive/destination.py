@@ -40,7 +40,8 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     if not isinstance(target, str | os.PathLike):
         if not is_binary(target, "write"):
             raise refused("target", target, "a path, or a binary file that is open for writing")
-        yield target
+        with explained(Path(str(getattr(target, "name", "target")))):
+            yield target
         return
     with explained(Path(target)), _writing_to_path(Path(path_of("target", target))) as file:
         yield file

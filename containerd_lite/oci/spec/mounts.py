@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import InvalidArgument
+from ...printable import quoted
 from ...records import record
 from .fields import Spec, entries, iterable, mapping, path, refuse, size, text, texts
 
@@ -50,6 +51,11 @@ class Mount:
     type: str = "bind"
     options: Sequence[str] = ()
 
+    @property
+    def is_bind(self) -> bool:
+        """Whether this is a bind mount."""
+        return self.type == "bind" or bool({"bind", "rbind"}.intersection(self.options))
+
     @classmethod
     def parse(cls, line: str) -> Mount:
         """Parse a mount in the syntax of ``ctr run --mount``, or of ``docker run --volume``.
@@ -73,7 +79,10 @@ class Mount:
             fields[_FIELDS[key]] = value
         options = fields.pop("options", "")
         if "destination" not in fields:
-            refuse("mounts", line, "a mount with dst=")
+            raise InvalidArgument(
+                f"mounts cannot be {quoted(line)}, which has no destination",
+                remedy="Add the path in the container, such as dst=/b",
+            )
         return cls(**fields, options=tuple(options.split(":")) if options else ())
 
     @classmethod
@@ -102,11 +111,15 @@ def _split_line(line: str) -> list[str]:
 
 def add_mounts(spec: Spec, mounts: object) -> None:
     """Add mounts, each a ``Mount`` or a string. Remove old mounts with the same destinations."""
-    added = [
-        document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
+    replace_mounts(spec, [document(mount) for mount in read_mounts(mounts)])
+
+
+def read_mounts(mounts: object) -> list[Mount]:
+    """Return the mounts in the option ``mounts``, each of them a ``Mount`` or a string."""
+    return [
+        mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM))
         for mount in iterable("mounts", mounts, f"a list in which each item is {_FORM}")
     ]
-    replace_mounts(spec, added)
 
 
 def add_tmpfs(spec: Spec, mounts: object) -> None:
@@ -217,7 +230,7 @@ def document(mount: Mount) -> Spec:
     destination = path("mounts", mount.destination)
     kind, source = text("mounts", mount.type), text("mounts", mount.source)
     options = texts("mounts", mount.options)
-    if kind == "bind" or "bind" in options or "rbind" in options:
+    if mount.is_bind:
         # runc resolves a relative path against the container's bundle.
         if not source.startswith("/"):
             refuse("mounts", source, "an absolute path as the source of a bind mount")

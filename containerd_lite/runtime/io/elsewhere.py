@@ -69,9 +69,9 @@ class NullIO:
 class LogFile(NullIO):
     """A log file on the daemon's machine, to which the shim appends stdout and stderr.
 
-    The shim creates the file. A process with a terminal cannot have a log file. runc's shim closes
-    the file at the end of stdout, and loses the bytes that stderr gets afterwards (containerd
-    #3118). A ``BinaryLogger`` gets all bytes of stderr.
+    The shim creates the file, in a folder that must exist. A process with a terminal cannot have a
+    log file. runc's shim closes the file at the end of stdout, and loses the bytes that stderr gets
+    afterwards (containerd #3118). A ``BinaryLogger`` gets all bytes of stderr.
 
     Args:
         path: Absolute path of the file.

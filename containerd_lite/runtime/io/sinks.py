@@ -52,6 +52,9 @@ class Capture:
         """The collected bytes."""
         return b"".join(self._parts)
 
+    def __repr__(self) -> str:
+        return f"<Capture {self._size}/{self._limit}>"
+
 
 def sink_of(target: BinaryIO | Sink) -> Sink:
     """Return a sink that passes all bytes to a target.

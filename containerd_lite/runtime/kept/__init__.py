@@ -1,4 +1,4 @@
-"""The logs of detached containers, which this package keeps by default."""
+"""The logs of detached containers, and checks of other paths that the daemon gets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ...lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .daemon_paths import check_log_file as check_log_file
+    from .daemon_paths import checked_mounts as checked_mounts
     from .kept_log import KeptLog as KeptLog
     from .kept_log import is_log_of as is_log_of
     from .kept_log import last_uri as last_uri
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "daemon_paths": ["check_log_file", "checked_mounts"],
         "kept_log": ["KeptLog", "is_log_of", "last_uri", "new_log", "remove_log"],
         "log_reader": ["LogLine", "LogQuery", "read_kept_log", "read_plain_log", "since_of"],
     },

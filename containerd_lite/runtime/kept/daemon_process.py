@@ -41,6 +41,24 @@ class DaemonProcess:
         except OSError:
             return False
 
+    def lacks(self, path: str) -> bool:
+        """Return whether it certainly has no file and no folder at a path.
+
+        It is not certain if it has another root than this process, or if this process may not look
+        there. It can have mounts of its own, such as a private ``/tmp``.
+        """
+        return _is_missing(path) and _is_missing(f"/proc/{self.pid}/root/{path}") and self.sees("/")
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
 
 def daemon_process(address: str) -> DaemonProcess | None:
     """Return the process that listens at an address; ``None`` if it is unknown."""

@@ -48,6 +48,9 @@ class NetworkPlan:
         self._networks: Sequence[Network] = ()
         self._files: NetworkFiles | None = None
 
+    def __repr__(self) -> str:
+        return f"<NetworkPlan {self._wanted!r}>"
+
     def prepare(self, id: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Load the networks, and return options of the container without CNI networks.
 

@@ -290,8 +290,8 @@ class OutputOptions(TypedDict, total=False):
     #: The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes. Default: no
     #: function.
     stream: Callable[[str, bytes], object] | None
-    #: Maximum number of bytes to capture of each output. Default: 64 MiB.
-    max_output: int | None
+    #: Maximum size to capture of each output, in the form of ``memory``. Default: 64 MiB.
+    max_output: int | str | None
 
 
 class RunOptions(ContainerOptions, OutputOptions, total=False):

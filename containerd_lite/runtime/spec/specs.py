@@ -195,7 +195,7 @@ _LINUX_CHANGES: dict[str, Callable[[Spec, object], None]] = {
 def _change_namespaces(linux: Spec, options: Options) -> None:
     network = options.get("network")
     if network not in (None, "host", "none", "private"):
-        refuse("network", network, "host, none or private")
+        refuse("network", network, "host, none, private or bridge, or a Network")
     if "namespaces" in options:
         linuxes.set_namespaces(linux, options["namespaces"])
     if network is not None:

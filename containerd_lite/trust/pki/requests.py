@@ -54,6 +54,9 @@ class CertificateRequest:
         ).encode()
         self._key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
+    def __repr__(self) -> str:
+        return f"<CertificateRequest {self.path}>"
+
     def signer(self, answer: bytes) -> Signer:
         """Return the signer, from Fulcio's answer.
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -232,10 +233,19 @@ def test_exec_takes_a_task_that_runs(make: Make) -> None:
 @pytest.mark.generations
 def test_pause_and_resume(sleeping: Container) -> None:
     task = sleeping.task()
+    with pytest.raises(FailedPrecondition, match=r"running process.*Pause the container first"):
+        task.resume()
     task.pause()
     assert task.status().state == "paused"
+    for call in (task.pause, partial(sleeping.exec, ["true"])):
+        with pytest.raises(FailedPrecondition, match="Resume the container first"):
+            call()
     task.resume()
     assert task.status().state == "running"
+    task.stop(0)
+    for call in (task.pause, task.resume, partial(sleeping.exec, ["true"])):
+        with pytest.raises(FailedPrecondition, match=r"stopped.*Start a new task"):
+            call()
 
 
 def test_what_is_paused_can_be_ended(make: Make) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import pickle
 import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def test_output_goes_where_it_is_told(client: Client, image: Image) -> None:
 
 def test_too_much_output_kills(client: Client, image: Image) -> None:
     with pytest.raises(ResourceExhausted, match="more than the 1000 bytes"):
-        client.run(image, ["sh", "-c", "cat /dev/zero"], max_output=1000)
+        client.run(image, ["sh", "-c", "cat /dev/zero"], max_output="1000b")
 
 
 def test_a_sink_that_fails_kills(client: Client, image: Image) -> None:
@@ -163,6 +165,28 @@ def test_bad_requests(client: Client, image: Image) -> None:
         client.run(image, ["true"], user="somebody")
     with pytest.raises(NotFound, match="not found"):
         client.run("nowhere/nothing", ["true"])
+
+
+@pytest.mark.generations
+def test_paths_and_runtimes_that_do_not_exist(client: Client, image: Image, tmp_path: Path) -> None:
+    run = partial(client.run, image, ["true"])
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("no", "no/x", "link"):
+        with pytest.raises(InvalidArgument, match=f"^mounts: the source '{tmp_path}/{name}'"):
+            run(mounts=[f"{tmp_path}/{name}:/b"], pull="always")
+    for path, why in ((tmp_path, "is a folder"), (tmp_path / "no/x", "does not exist")):
+        for start in (partial(run, detach=True), partial(client.popen, image)):
+            with pytest.raises(InvalidArgument, match=f"log file '{path}' {why}"):
+                start(streams=LogFile(path))
+    assert os.listdir(tmp_path) == ["link"]
+    assert run(mounts=[f"{tmp_path}:/b", "type=tmpfs,dst=/c"]).exit_code == 0
+    for runtime, kind in (
+        ("nosuch", InvalidArgument),
+        ("io.containerd.nosuch.v2", NotFound),
+        ("/no/such", NotFound),
+    ):
+        with pytest.raises(kind, match="an installed runtime as runtime="):
+            run(runtime=runtime)
 
 
 def test_a_child_that_holds_the_streams_does_not_hold_us(client: Client, image: Image) -> None:

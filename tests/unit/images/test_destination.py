@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from containerd_lite import Layout
-from containerd_lite.errors import InvalidArgument
+from containerd_lite.errors import InvalidArgument, ResourceExhausted
 from tests.harness import images
 
 OURS = images.random_image([200_000, 3_000_000])
@@ -47,6 +48,15 @@ def test_a_pipe_is_written_to(layout: Layout, tmp_path: Path) -> None:
     thread.join(5)
     assert found == [exported(layout)]
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_full_disk_is_told(layout: Layout, buffering: int) -> None:
+    with open("/dev/full", "wb", buffering) as file:
+        with pytest.raises(ResourceExhausted, match=r"^/dev/full: No space left on device"):
+            layout.export_images(file, NAME)
+        with suppress(OSError):  # the bytes in the buffer
+            file.close()
 
 
 def test_a_raw_file_may_take_less_at_a_time(layout: Layout) -> None:

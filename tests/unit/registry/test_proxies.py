@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +26,7 @@ from containerd_lite.errors import (
     RegistryError,
     RegistryUnavailable,
 )
+from containerd_lite.images.resolver import RegistryResolver
 from containerd_lite.interrupt import Interrupt
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
@@ -32,6 +34,7 @@ from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.proxies import Proxies
 from containerd_lite.registry.registry import Registry
+from containerd_lite.registry.registry_access import RegistryOptions
 from tests.harness.tls import Authority, server_context
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, Uploads, manifest
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
@@ -335,12 +338,10 @@ def test_a_proxy_that_is_not_there(plain: bool, caplog: pytest.LogCaptureFixture
 )  # fmt: skip
 def test_urls_that_no_proxy_has(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with (
-        Registry(NAME, plain_http=True, proxy=url.format(CANARY)) as registry,
-        pytest.raises(InvalidArgument, match="proxy") as caught,
-    ):
-        registry.resolve(REF)
-    assert CANARY not in text_of(caught.value, caplog)
+    for kind in (partial(Registry, NAME), RegistryResolver, RegistryOptions):
+        with pytest.raises(InvalidArgument, match=r"^proxy= is not an http") as caught:
+            kind(proxy=url.format(CANARY))
+        assert CANARY not in text_of(caught.value, caplog)
 
 
 # Which proxy

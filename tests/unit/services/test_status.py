@@ -9,7 +9,13 @@ import pytest
 from containerd_lite import errors
 from containerd_lite.cli import exit_code
 from containerd_lite.deadline import Deadline
-from containerd_lite.errors import ContainerdError, FailedPrecondition, NotFound, Unknown
+from containerd_lite.errors import (
+    ContainerdError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unknown,
+)
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._status import translated
 from containerd_lite.transport.stream import UNDECODED, error_of
@@ -133,6 +139,7 @@ def test_what_was_decoded_stays() -> None:
 
 # ---- a process that cannot start ---------------------------------------------------------------
 
+_NO_RUNTIME = "failed to start shim: failed to resolve runtime path: "
 _RUNC = "failed to create shim task: OCI runtime create failed: runc create failed: "
 _START = f"{_RUNC}unable to start container process: "
 
@@ -160,6 +167,11 @@ _START = f"{_RUNC}unable to start container process: "
         ("Create", f'{_START}exec: "/x": permission denied', FailedPrecondition, 126),
         ("Create", f"{_START}exec /x: exec format error", FailedPrecondition, 126),
         ("Exec", "cannot exec in a stopped state: unknown", FailedPrecondition, 125),
+        ("Exec", "cannot exec in a paused state", FailedPrecondition, 125),
+        ("Pause", "cannot pause a stopped container: unknown", FailedPrecondition, 125),
+        ("Resume", "cannot resume a running process", FailedPrecondition, 125),
+        ("Create", f"{_NO_RUNTIME}invalid runtime name x, correct ...", InvalidArgument, 125),
+        ("Create", f'{_NO_RUNTIME}runtime "a.b" binary not installed', NotFound, 125),
         (
             "Create",
             f'{_START}error during container init: error mounting "/x" to rootfs at "/y": '
