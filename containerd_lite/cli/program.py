@@ -32,7 +32,7 @@ from .exit_codes import (
 )
 from .output import add_debug, seconds
 from .own_streams import standard_streams
-from .remedies import for_command_line
+from .remedies import for_command_line, message_for_command_line
 from .signals import Interrupted, handling_signals
 
 #: The commands and their help texts. The package ``commands`` has the options and the functions of
@@ -97,6 +97,7 @@ def _main(argv: Sequence[str] | None) -> int:
         except ContainerdError as error:
             if options.debug:
                 raise
+            error.message = message_for_command_line(error, options.parser)
             error.remedy = for_command_line(error.remedy, options.parser)
             _report(error)
             return exit_code(error, options.name)

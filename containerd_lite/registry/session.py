@@ -442,5 +442,5 @@ class TransferRetries:
         except TooSlow as fault:
             raise RegistryUnavailable(
                 f"{error.message}; over all its connections, the transfer of {self._name} {fault}",
-                remedy="Check the network, or allow a lower least_rate",
+                remedy="Check the network, or allow a lower least_rate=",
             ) from error

@@ -46,7 +46,7 @@ def of_unix(error: OSError) -> ContainerdError:
         return SocketNotFound(
             "there is no socket",
             remedy="Check that containerd is running and that this is its grpc.address; "
-            "set another address with $CONTAINERD_ADDRESS or the address argument",
+            "set another address with $CONTAINERD_ADDRESS or address=",
         )
     if isinstance(error, ConnectionRefusedError):
         return ConnectionRefused(
@@ -62,7 +62,7 @@ def of_unix(error: OSError) -> ContainerdError:
         return DeadlineExceeded(
             "the daemon did not accept the connection in time",
             remedy="Check whether the daemon is paused or its queue of connections is full; "
-            "connect_timeout sets the time limit",
+            "connect_timeout= sets the time limit",
         )
     return Unavailable(f"cannot connect: {error.strerror or error}")
 
@@ -78,7 +78,7 @@ def of_tcp(error: OSError) -> ContainerdError:
         return DeadlineExceeded(
             "the daemon did not accept the connection in time",
             remedy="Check whether the machine is down or behind a firewall; "
-            "connect_timeout sets the time limit",
+            "connect_timeout= sets the time limit",
         )
     action = "find the host" if isinstance(error, socket.gaierror) else "connect"
     return Unavailable(f"cannot {action}: {error.strerror or error}")
@@ -98,7 +98,7 @@ def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> Contai
         return DeadlineExceeded(
             "the peer did not finish the TLS handshake in time",
             remedy="Check that a daemon with TLS listens on the port; "
-            "connect_timeout sets the time limit",
+            "connect_timeout= sets the time limit",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return _verification_error(error)

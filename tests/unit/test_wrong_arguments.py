@@ -381,9 +381,9 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda client, layout: client.call(VERSION, schema=5), "schema cannot be 5"),
     (lambda client, layout: client.call(VERSION, timeout="5"), "timeout cannot be '5'"),
     (lambda client, layout: client.call(VERSION, 5), f"{VERSION} takes a google.protobuf.Empty"),
-    (lambda client, layout: client.transfer_service.transfer(5, 5), "source cannot be 5"),
+    (lambda client, layout: client.transfer(5, 5), "source cannot be 5"),
     (
-        lambda client, layout: client.transfer_service.transfer(AnyValue("a/b", b""), "x"),
+        lambda client, layout: client.transfer(AnyValue("a/b", b""), "x"),
         "destination cannot be 'x'",
     ),
     (lambda client, layout: client.lease(id=5), "id cannot be 5"),

@@ -258,13 +258,13 @@ class StallLimits:
                 f"the transfer to or from the registry moved less than {LEAST_RATE:g} bytes per "
                 f"second for {self._stall:g} seconds",
                 operation="Transfer.Transfer",
-                remedy="Check the daemon's network, or allow a longer stall_timeout",
+                remedy="Check the daemon's network, or allow a longer stall_timeout=",
             )
         if self._last.expired:
             raise DeadlineExceeded(
                 f"the transfer did not advance for {self._stall * QUIET_FACTOR:g} seconds",
                 operation="Transfer.Transfer",
-                remedy="Look at the daemon's log, or allow a longer stall_timeout",
+                remedy="Look at the daemon's log, or allow a longer stall_timeout=",
             )
         self._next = Deadline(self._stall)
 

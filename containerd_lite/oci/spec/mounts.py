@@ -165,8 +165,8 @@ def set_shm_size(spec: Spec, value: object) -> None:
     found = [each for each in _mounts_at(spec, "/dev/shm") if each.get("type") == "tmpfs"]
     if not found:
         raise InvalidArgument(
-            "shm_size needs a tmpfs at /dev/shm, which the other options remove or replace",
-            remedy="Leave out shm_size, or the option that changes /dev/shm",
+            "shm_size= needs a tmpfs at /dev/shm, which the other options remove or replace",
+            remedy="Leave out shm_size=, or the option that changes /dev/shm",
         )
     for mount in found:
         options = texts("spec: options", mount.get("options") or ())

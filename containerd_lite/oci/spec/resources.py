@@ -72,8 +72,8 @@ def _set_cpus(cpu: Spec, options: Mapping[str, object]) -> None:
     cpus = options["cpus"]
     if "cpu_quota" in options or "cpu_period" in options:
         raise InvalidArgument(
-            "cpus must not be given together with cpu_quota or cpu_period",
-            remedy="Give either cpus, or cpu_quota and cpu_period",
+            "cpus= excludes cpu_quota= and cpu_period=",
+            remedy="Give either cpus=, or cpu_quota= and cpu_period=",
         )
     is_number = isinstance(cpus, (int, float)) and not isinstance(cpus, bool) and 0 < cpus <= _MAX
     if not is_number or not _MIN_QUOTA <= float(cpus) * _PERIOD <= _MAX:  # type: ignore[arg-type]
@@ -89,5 +89,5 @@ def _check_times(resources: Spec) -> None:
         if isinstance(value, int) and isinstance(limit, int) and value > limit >= 0:
             raise InvalidArgument(
                 f"{option}={value} is larger than {limit_option}={limit}",
-                remedy=f"Give a smaller {option}, or a larger {limit_option}",
+                remedy=f"Give a smaller {option}=, or a larger {limit_option}=",
             )

@@ -40,9 +40,11 @@ class NetworkPlan:
         has_files = is_connected and not options.get("view")
         given = [name for name in _NAME_OPTIONS if options.get(name) is not None]
         if given and not has_files:
+            if options.get("view"):
+                raise InvalidArgument(f"{given[0]}= excludes view=", remedy="Leave out view=")
             raise InvalidArgument(
-                f"{given[0]} needs a CNI network, and cannot be combined with view",
-                remedy='Set network="bridge" or another CNI network; leave out view=',
+                f"{given[0]}= needs a CNI network",
+                remedy='Set network="bridge" or another CNI network',
             )
         self._names = NameOptions.of(options) if has_files else None
         self._networks: Sequence[Network] = ()

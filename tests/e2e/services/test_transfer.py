@@ -94,7 +94,7 @@ def has_transfer(client: Client, daemon: Daemon) -> bool:
     if daemon.version_info >= (1, 7):
         return True
     with pytest.raises(Unimplemented) as caught:
-        client.transfer_service.transfer(ImageStore("a"), ImageStore("b"))
+        client.transfer(ImageStore("a"), ImageStore("b"))
     assert lacks(caught.value, daemon, "1.7")
     return False
 
@@ -102,14 +102,12 @@ def has_transfer(client: Client, daemon: Daemon) -> bool:
 def test_tag(client: Client, daemon: Daemon, namespace: str, there: str) -> None:
     if not has_transfer(client, daemon):
         return
-    client.transfer_service.transfer(
-        ImageStore(there), ImageStore("tagged:1", labels={"a": "b"}), TransferOptions()
-    )
+    client.transfer(ImageStore(there), ImageStore("tagged:1", labels={"a": "b"}), TransferOptions())
     found = table(daemon, namespace)
     assert set(found) == {there, "tagged:1"}
     assert found["tagged:1"][1] == IMAGE.digest == found[there][1]
     with pytest.raises(NotFound):
-        client.transfer_service.transfer(ImageStore("no:1"), ImageStore("other:1"))
+        client.transfer(ImageStore("no:1"), ImageStore("other:1"))
 
 
 def test_what_cannot_be(client: Client, daemon: Daemon) -> None:
@@ -137,9 +135,7 @@ def export(client: Client, destination: ImageExportStream, stream: Stream, name:
     reader = ByteReader(stream, other=told.append, timeout=20)
     with ThreadPoolExecutor(1) as pool:
         archive = pool.submit(reader.readall)
-        client.transfer_service.transfer(
-            ImageStore(name), destination, TransferOptions(destination.stream)
-        )
+        client.transfer(ImageStore(name), destination, TransferOptions(destination.stream))
         body: bytes = archive.result()
     events = [one.event for one in map(transfer_value, told) if isinstance(one, Progress)]
     assert events == ["Exporting", "Completed export"]

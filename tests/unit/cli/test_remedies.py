@@ -9,13 +9,18 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import containerd_lite
+from containerd_lite.arguments import check_types
 from containerd_lite.cli import commands, main
+from containerd_lite.cli.container_options import _CONTAINER, _PROCESS
 from containerd_lite.cli.program import _COMMANDS
-from containerd_lite.cli.remedies import for_command_line
+from containerd_lite.cli.remedies import for_command_line, message_for_command_line
+from containerd_lite.errors import InvalidArgument
+from containerd_lite.runtime.spec.specs import make_spec
 from tests.unit.registry.scripted import Scripted, reply
 
 pytestmark = pytest.mark.interpreter
@@ -51,6 +56,39 @@ def test_arguments_become_options(command: str, remedy: str, shown: str) -> None
     assert for_command_line(remedy, parser_of(command)) == shown
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("cpus= excludes cpu_quota= and view=", "--cpus excludes --cpu-quota and view="),
+        ("cpu_rt_runtime=2 is larger than cpu_rt_period=1",
+         "--cpu-rt-runtime=2 is larger than --cpu-rt-period=1"),
+        ("args cannot be 5", "ARGS cannot be 5"),
+        ("image cannot be 'cap_add'", "image cannot be 'cap_add'"),
+        ("'x' cannot be read: user: x", "'x' cannot be read: user: x"),
+        ("/a/cpu_quota: x", "/a/cpu_quota: x"),
+    ],
+)  # fmt: skip
+def test_messages_name_options(message: str, shown: str) -> None:
+    parser = parser_of("run")
+    assert message_for_command_line(InvalidArgument(message), parser) == shown
+    of_daemon = InvalidArgument(message, operation="Tasks.Create")
+    assert message_for_command_line(of_daemon, parser) == message
+
+
+@pytest.mark.parametrize("name", [*_PROCESS, *_CONTAINER])
+def test_each_wrong_option_is_named(name: str) -> None:
+    options: Any = {name: object()}
+
+    def check() -> None:
+        check_types(options)
+        make_spec("n", "id", None, ["x"], options)
+
+    with pytest.raises(InvalidArgument) as caught:
+        check()
+    shown = message_for_command_line(caught.value, parser_of("run"))
+    assert re.match("--[a-z-]+ (cannot be|is)", shown), shown
+
+
 def text_of(node: ast.AST) -> str:
     """A text, with ``(x)`` for what is filled in."""
     if isinstance(node, ast.JoinedStr):
@@ -80,6 +118,15 @@ def test_no_remedy_names_an_argument(command: str) -> None:
     assert sum(bool(named.search(text)) for text in texts) > 50
     for text in texts:
         assert not named.search(for_command_line(text, parser)), text
+
+
+@pytest.mark.parametrize("command", ["version", "doctor"])
+def test_a_missing_socket_names_the_address(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--address", f"{tmp_path}/x", command])
+    said = capsys.readouterr()
+    assert "set another address with $CONTAINERD_ADDRESS or --address\n" in said.out + said.err
 
 
 def test_a_pull_names_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
