@@ -141,7 +141,13 @@ def test_streams_that_are_thrown_away(client: Client, box: Container) -> None:
 
 @pytest.mark.generations
 def test_a_log_file(client: Client, box: Container, tmp_path: Path) -> None:
-    path = tmp_path / "sub folder" / "a#b%.log"  # the shim makes the folder, too
+    path = tmp_path / "sub folder" / "a#b%.log"
+    with (
+        LogFile(path) as streams,
+        pytest.raises(InvalidArgument, match="folder of the log file"),
+    ):
+        execute(client, streams, "true")
+    path.parent.mkdir()
     words: list[str] = []
 
     def is_written() -> bool:

@@ -18,6 +18,7 @@ from containerd_lite.errors import (
     AlreadyExists,
     ContainerdError,
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unknown,
@@ -187,7 +188,7 @@ def test_pause_and_resume(
     assert tasks.get("one").state == "paused"
     tasks.resume("one")
     assert told() == [["one", str(running), "RUNNING"]]
-    with pytest.raises(Unknown, match="cannot resume a running process"):
+    with pytest.raises(FailedPrecondition, match="cannot resume a running process"):
         tasks.resume("one")
 
 
