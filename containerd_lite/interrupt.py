@@ -171,7 +171,7 @@ def delayed(seconds: float) -> Iterator[None]:
     outer.check()
     inner = Interrupt()
     timer = threading.Timer(seconds, inner.set)
-    timer.daemon = True
+    timer.name, timer.daemon = "containerd-lite-grace", True
 
     def begin() -> None:
         with suppress(RuntimeError):  # the timer was already started
@@ -185,6 +185,8 @@ def delayed(seconds: float) -> Iterator[None]:
         _current.reset(token)
         outer.drop(begin)
         timer.cancel()
+        if timer.ident is not None:
+            timer.join()
     outer.check()
 
 

@@ -35,6 +35,7 @@ from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io.base import ProcessStreams
 from .io.fifos import discard_fifos
+from .io.served import Served
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -386,8 +387,14 @@ class Process:
         end_block(kind, lambda: self.delete(force=True), self.delete_quietly)
 
     def delete_quietly(self) -> None:
-        """Kill and delete the process without raising a ``ContainerdError``."""
+        """Kill and delete the process without raising a ``ContainerdError``.
+
+        Output for which a pipe of the caller has no room is discarded.
+        """
+        streams: object = self.streams
         try:
+            if isinstance(streams, Served):
+                streams.stop_waiting()
             self.delete(force=True)
         except ContainerdError:
             note_remains(self.container_id, self.exec_id)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from linecache import getline
 from types import FrameType
@@ -13,8 +14,16 @@ from typing import Any
 
 import pytest
 
+from containerd_lite import CancelToken
+from containerd_lite.errors import Cancelled
+
 #: Seconds after which a wait fails.
 _PATIENCE = 5.0
+#: Seconds in which a cancelled call must end. The best of the tries counts, because a busy machine
+#: delays threads.
+LIMIT, TRIES = 0.5, 3
+#: Seconds after which a call certainly waits for its peer.
+BLOCKED = 0.3
 
 
 class Interrupt(BaseException):
@@ -109,3 +118,27 @@ class Tracer:
         word = getline(where.f_code.co_filename, where.f_lineno).split()[0]
         was_with, self._was_with = self._was_with, word == "with"
         return word != "with" and not (was_with and word == "try:")
+
+
+def check_cancelled(call: Callable[[CancelToken], object]) -> None:
+    """Make a call that waits for ever, and cancel its token; the call must end in time."""
+    assert min(_seconds_to_end(call) for _ in range(TRIES)) <= LIMIT
+
+
+def _seconds_to_end(call: Callable[[CancelToken], object]) -> float:
+    token = CancelToken()
+    cancelled: list[float] = []
+
+    def cancel() -> None:
+        time.sleep(BLOCKED)
+        cancelled.append(time.monotonic())
+        token.cancel()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    try:
+        with pytest.raises(Cancelled, match="by its token"):
+            call(token)
+        return time.monotonic() - cancelled[0]
+    finally:
+        canceller.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -10,20 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from containerd_lite import CancelToken, Client, Layout
-from containerd_lite.errors import Cancelled
+from containerd_lite import Client, Layout
+from tests.harness import images
+from tests.harness.interrupts import BLOCKED, TRIES, check_cancelled
+from tests.harness.leaks import open_files
 
 pytestmark = pytest.mark.dependencies
-
-#: Seconds in which a cancelled call must end. The best of the tries counts, because a busy machine
-#: delays threads.
-LIMIT, TRIES = 0.5, 3
-#: Seconds after which a call certainly waits for its peer.
-BLOCKED = 0.3
 
 Listener = Callable[[socket.AddressFamily, Any], AbstractContextManager[socket.socket]]
 
@@ -59,7 +56,7 @@ def _full(family: socket.AddressFamily, address: Any) -> Iterator[socket.socket]
 def test_a_registry(make: Listener, tmp_path: Path) -> None:
     with make(socket.AF_INET, ("127.0.0.1", 0)) as listener, Layout(tmp_path) as layout:
         ref = f"127.0.0.1:{listener.getsockname()[1]}/a/b:1"
-        check(lambda token: layout.pull(ref, plain_http=True, cancel=token))
+        check_cancelled(lambda token: layout.pull(ref, plain_http=True, cancel=token))
 
 
 @pytest.mark.parametrize("make", [_silent, _full], ids=["silent", "full"])
@@ -73,7 +70,7 @@ def test_a_daemon(scheme: str, make: Listener, tmp_path: Path) -> None:
         name = listener.getsockname()
         url = f"tcp://127.0.0.1:{name[1]}" if scheme == "tcp" else f"unix://{name}"
         with Client(url, tls=False if scheme == "tcp" else None, connect_timeout=30.0) as client:
-            check(lambda token: client.check("127.0.0.1:9/a/b:1", cancel=token))
+            check_cancelled(lambda token: client.check("127.0.0.1:9/a/b:1", cancel=token))
 
 
 class _Unauthorized(BaseHTTPRequestHandler):
@@ -106,7 +103,7 @@ def test_a_credential_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ref = f"127.0.0.1:{server.server_port}/a/b:1"
         try:
             with Layout(tmp_path / "layout") as layout:
-                check(lambda token: layout.pull(ref, plain_http=True, cancel=token))
+                check_cancelled(lambda token: layout.pull(ref, plain_http=True, cancel=token))
         finally:
             server.shutdown()
             thread.join()
@@ -116,25 +113,120 @@ def test_a_credential_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert not Path("/proc", pid).exists()
 
 
-def check(call: Callable[[CancelToken], object]) -> None:
-    """Make a call and cancel its token; the call must end in time."""
-    assert min(_seconds_to_end(call) for _ in range(TRIES)) <= LIMIT
+# ---- files that archives come from and go to -----------------------------------------------------
+
+NAME = "docker.io/library/app:1"
+#: A pipe and a socket hold less than the archive.
+IMAGE = images.random_image([1_000_000])
+
+#: Opens a reader and a writer that are connected.
+Opener = Callable[[], AbstractContextManager[tuple[BinaryIO, BinaryIO]]]
 
 
-def _seconds_to_end(call: Callable[[CancelToken], object]) -> float:
-    token = CancelToken()
-    cancelled: list[float] = []
+@contextmanager
+def _pipe(buffering: int = -1) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering) as reading, open(writer, "wb", buffering) as writing:
+        yield reading, writing
 
-    def cancel() -> None:
-        time.sleep(BLOCKED)
-        cancelled.append(time.monotonic())
-        token.cancel()
 
-    canceller = threading.Thread(target=cancel)
-    canceller.start()
+@contextmanager
+def _sockets() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(1000.0)
+    with ours, theirs, ours.makefile("rb") as reading, theirs.makefile("wb") as writing:
+        yield reading, writing
+
+
+@contextmanager
+def _terminal() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    main, other = os.openpty()
+    with open(other, "rb") as reading, open(main, "wb", 0) as writing:
+        yield reading, writing
+
+
+OPENERS: dict[str, Opener] = {
+    "pipe": _pipe,
+    "raw": lambda: _pipe(0),
+    "socket": _sockets,
+    "terminal": _terminal,
+}
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Layout]:
+    """A layout with an image. The calls of the test leave nothing behind."""
+    folder = images.write_layout(IMAGE, tmp_path / "stored", NAME)
+    with Layout(folder) as layout:
+        files, threads, names = open_files(), set(threading.enumerate()), _names(tmp_path)
+        yield layout
+        assert open_files() == files
+        assert set(threading.enumerate()) <= threads
+        assert _names(tmp_path) == names
+
+
+def _names(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "pipe" not in str(path.relative_to(folder))}
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+def test_an_import_from_a_file(kind: str, stored: Layout) -> None:
+    """The peer is silent from the beginning, or after some bytes, which the file may buffer."""
+    with OPENERS[kind]() as (reading, writing):
+        check_cancelled(lambda token: stored.import_images(reading, cancel=token))
+        writing.write(b"some\n")
+        writing.flush()
+        assert reading.read(1) == b"s"
+        check_cancelled(lambda token: stored.import_images(reading, cancel=token))
+        assert os.get_blocking(reading.fileno())
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+def test_an_export_to_a_file(kind: str, stored: Layout) -> None:
+    """Nobody reads."""
+    with OPENERS[kind]() as (_, writing):
+        blocks = os.get_blocking(writing.fileno())
+        check_cancelled(lambda token: stored.export_images(writing, NAME, cancel=token))
+        assert os.get_blocking(writing.fileno()) == blocks
+
+
+@pytest.mark.parametrize("has_peer", [False, True])
+@pytest.mark.parametrize("verb", ["import", "export"])
+def test_a_path_of_a_fifo(verb: str, has_peer: bool, stored: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    peer = os.open(path, os.O_RDWR) if has_peer else -1
     try:
-        with pytest.raises(Cancelled, match="by its token"):
-            call(token)
-        return time.monotonic() - cancelled[0]
+        if verb == "import":
+            check_cancelled(lambda token: stored.import_images(path, cancel=token))
+        else:
+            check_cancelled(lambda token: stored.export_images(path, NAME, cancel=token))
     finally:
-        canceller.join()
+        if has_peer:
+            os.close(peer)
+    assert path.is_fifo()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "raw", "socket", "path"])
+def test_a_peer_that_is_slow_at_first(kind: str, stored: Layout, tmp_path: Path) -> None:
+    """It comes late, and then everything arrives."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def send(file: BinaryIO | Path) -> None:
+        time.sleep(BLOCKED)
+        stored.export_images(file, NAME)
+        if kind == "socket":
+            with socket.socket(fileno=os.dup(writing.fileno())) as each:
+                each.shutdown(socket.SHUT_WR)
+        elif not isinstance(file, Path):
+            file.close()
+
+    with Layout(tmp_path / "pipes") as other, OPENERS.get(kind, _pipe)() as (reading, writing):
+        sender = threading.Thread(target=send, args=(path if kind == "path" else writing,))
+        sender.start()
+        try:
+            found = other.import_images(path if kind == "path" else reading)
+        finally:
+            sender.join()
+        assert [image.target for image in found] == [image.target for image in stored.list_images()]

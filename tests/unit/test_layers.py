@@ -36,6 +36,7 @@ EVERYBODY = {
     "locks",
     "lookup",
     "operation",
+    "pipes",
     "printable",
     "progress",
     "records",

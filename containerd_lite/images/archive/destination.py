@@ -14,6 +14,7 @@ from ...arguments import is_binary
 from ...arguments import path as path_of
 from ...errors import InvalidArgument
 from ...limits import refused
+from ...pipes import open_for_writing, writable
 from ...store.folder import explained
 from ...undo import Undo
 from .intake import StrPath
@@ -31,7 +32,7 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     stays unchanged. If the path is a symbolic link, the target of the link is replaced.
 
     Args:
-        target: A path or a binary file. A binary file is yielded unchanged.
+        target: A path or a binary file. A binary file stays open.
 
     Raises:
         InvalidArgument: The path is not valid, or leads through too many symbolic links.
@@ -40,8 +41,8 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     if not isinstance(target, str | os.PathLike):
         if not is_binary(target, "write"):
             raise refused("target", target, "a path, or a binary file that is open for writing")
-        with explained(Path(str(getattr(target, "name", "target")))):
-            yield target
+        with explained(Path(str(getattr(target, "name", "target")))), writable(target) as file:
+            yield file
         return
     with explained(Path(target)), _writing_to_path(Path(path_of("target", target))) as file:
         yield file
@@ -51,7 +52,7 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
 def _writing_to_path(target: Path) -> Iterator[BinaryIO]:
     path = _follow_links(target)
     if path is None or (path.exists() and not path.is_file()):  # a pipe, a terminal, /dev/null
-        with open(target, "wb") as file:
+        with open_for_writing(target) as special, writable(special) as file:
             yield file
         return
     scratch = path.with_name(f".{path.name}.{os.urandom(4).hex()}")

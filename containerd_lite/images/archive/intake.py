@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from ...arguments import is_binary, path
 from ...errors import (
@@ -30,6 +30,7 @@ from ...interrupt import shielded
 from ...limits import refused
 from ...oci import digest as digests
 from ...oci.document import MAX_DOCUMENT
+from ...pipes import open_for_reading, readable
 from ...printable import quoted
 from ...progress import Stage
 from ...records import record
@@ -236,7 +237,7 @@ class Intake:
     def _read_archive(self, file: BinaryIO, workers: int) -> None:
         position = _position(file)
         if position is None:
-            self._read_stream(decompressed(PlainStream(file)))
+            self._read_stream(decompressed(PlainStream(readable(file))))
         elif detect(os.pread(*position[:1], MAGIC, position[1])):
             self._read_stream(decompressed(PlainStream(FileStream(*position))))
         else:
@@ -278,14 +279,14 @@ def check_source(source: StrPath | BinaryIO) -> None:
 
 
 def open_archive(source: StrPath) -> BinaryIO:
-    """Open the file of an archive without a buffer.
+    """Open the file of an archive. If it is a FIFO, the first read waits for a writer.
 
     Raises:
         NotFound: The file does not exist.
         ContainerdError: The file cannot be opened.
     """
     with explained(Path(source)):
-        return cast(BinaryIO, open(source, "rb", buffering=0))
+        return open_for_reading(source)
 
 
 def _position(file: BinaryIO) -> tuple[int, int] | None:

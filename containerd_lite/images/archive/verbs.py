@@ -51,7 +51,8 @@ class ArchiveVerbs(Verbs):
         Args:
             source: The path of an archive, the path of a folder with an OCI image layout, or a
                 binary file such as ``sys.stdin.buffer``. A binary file is read once, from its
-                current position.
+                current position. ``timeout`` and ``cancel`` end a wait for a pipe, a socket without
+                TLS or a terminal, but no call of a method of another class than Python's own.
             ref: A name for images that have no full name in the archive. If an image has only a
                 tag, its name consists of the repository of ``ref`` and this tag. If no image gets a
                 name from the archive, and exactly one image has neither a name nor a tag, this
@@ -150,7 +151,8 @@ class ArchiveVerbs(Verbs):
 
         Args:
             target: A path or a binary file. A file at the path is replaced when the archive is
-                complete.
+                complete. ``timeout`` and ``cancel`` end a wait for a binary file as for
+                ``import_images``.
             *images: The images, as ``Image``, name or descriptor. An image that is passed as a
                 descriptor gets no name in the archive.
             platform: The platforms whose content is written: one (``"linux/arm/v7"``) or several.

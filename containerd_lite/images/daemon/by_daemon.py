@@ -264,8 +264,9 @@ class DaemonTransfers:
     ) -> list[str]:
         """Import the images of an archive; return the names of the images.
 
-        Reading from ``source`` has no timeout. If the transfer fails during a read, this method
-        raises the error only after the read.
+        Reading from ``source`` has no timeout, but an interrupt ends the wait for a pipe or a
+        socket. If the transfer fails during a read, this method raises the error only after the
+        read.
 
         Args:
             source: The archive, which can be compressed.

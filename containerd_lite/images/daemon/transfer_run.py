@@ -23,6 +23,7 @@ from ...interrupt import shielded
 from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
+from ...pipes import readable
 from ...progress import ProgressEvent, Stage
 from ...services._base import MessageStream
 from ...services._types import AnyValue
@@ -393,15 +394,15 @@ class Run:
             self._limits.restart()
 
     def send(self, source: BinaryIO, stream: Stream) -> None:
-        """Send all bytes of ``source``.
+        """Send all bytes of ``source``. An interrupt ends the wait for a pipe or a socket.
 
         The writer waits without a timeout until the daemon accepts more bytes. The thread of
         ``follow_progress`` ends this wait when the transfer has ended.
         """
-        writer = ByteWriter(stream)
+        reader, writer = readable(source), ByteWriter(stream)
         while True:
             self._limits.suspend()
-            piece = source.read(_PIECE)
+            piece = reader.read(_PIECE)
             self._limits.restart()
             if not piece:
                 break

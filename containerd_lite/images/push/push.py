@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import BinaryIO
 
 from ...debug import LoggedStep
+from ...errors import NotFound
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
@@ -74,15 +75,35 @@ def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
     name_of(image.target, request.ref)
     with LoggedStep(_LOGGER, "push %s by the daemon", request.ref), backend.keeping():
         credentials, plain_http = for_daemon(request.resolver)
-        backend.transfers().push(
-            request.ref,
-            image.name,
-            platforms=Platforms(None),
-            credentials=credentials,
-            plain_http=plain_http,
-            job=Job(request.progress),
-        )
+        try:
+            backend.transfers().push(
+                request.ref,
+                image.name,
+                platforms=Platforms(None),
+                credentials=credentials,
+                plain_http=plain_http,
+                job=Job(request.progress),
+            )
+        except NotFound as error:
+            if (missing := _missing(backend, request.ref, image.target)) is not None:
+                raise missing from error
+            raise
     return image.target
+
+
+def _missing(backend: ImageBackend, name: str, target: Descriptor) -> NotFound | None:
+    """Return the error for missing content, which says more than the daemon's error.
+
+    Return ``None`` if no content is missing.
+    """
+    job = Job()
+    contents = _StoreContents(backend.store, parse_name(name), job)
+    try:
+        Planner(contents, Choice(name), job, workers=Gate(job, None).workers).plan(target)
+    except NotFound as error:
+        error.remedy += '. Only via="client" can push a part'
+        return error
+    return None
 
 
 def push(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .sinks import duplicate
+from ...pipes import duplicate
 
 
 class LocalTerminal:

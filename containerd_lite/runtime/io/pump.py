@@ -41,6 +41,9 @@ class Flow(Protocol):
     def step(self) -> bool:
         """Move some bytes without blocking. Return true if the stream has ended."""
 
+    def stop_waiting(self) -> None:
+        """Discard output instead of waiting until the sink has room."""
+
     def close(self) -> None:
         """Close the stream's descriptors."""
         ...
@@ -66,6 +69,7 @@ class Output:
         self._writer = writer
         self._on_failure = on_failure
         self._failed = False
+        self._may_wait = True
         self._unwritten = memoryview(b"")
 
     @property
@@ -101,13 +105,22 @@ class Output:
                 self._unwritten = self._unwritten[self._writer.write(self._unwritten) :]
         except BaseException as error:
             if isinstance(error, BlockingIOError) and self._writer.descriptor >= 0:
-                return
+                if self._may_wait:
+                    return
+                self._failed = True
             # Continue to read, and discard the bytes. A shim that cannot write the output of a
             # process delays the end of the process.
-            self._failed = True
-            self._on_failure(error)
+            if not self._failed:
+                self._failed = True
+                self._on_failure(error)
         if self._failed:
             self._unwritten = memoryview(b"")
+
+    def stop_waiting(self) -> None:
+        """Discard the bytes that wait, and all further bytes as soon as the writer has no room."""
+        self._may_wait = False
+        if self._unwritten:
+            self._failed, self._unwritten = True, memoryview(b"")
 
     def close(self) -> None:
         """Close the FIFO and the writer."""
@@ -181,6 +194,9 @@ class Input:
         self._descriptor = -1
         self._finish()
 
+    def stop_waiting(self) -> None:
+        """Do nothing, because no bytes wait for a sink."""
+
     def close(self) -> None:
         """Close the FIFO and the source."""
         for descriptor in (self._descriptor, self._source):
@@ -212,6 +228,7 @@ class Pump:
         self._wake_users = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._stops_waiting = False
         self._drained = threading.Event()
         #: Whether the thread waits for bytes, and no bytes wait for a sink.
         self._is_quiet = False
@@ -260,6 +277,11 @@ class Pump:
         """Make the thread call ``on_poke``. A signal handler is allowed to call this method."""
         if self._wake_descriptor >= 0:
             os.eventfd_write(self._wake_descriptor, 1)
+
+    def stop_waiting(self) -> None:
+        """Let the thread discard output from now on instead of waiting until a sink has room."""
+        self._stops_waiting = True
+        self.poke()
 
     def finish(self) -> None:
         """Ask the thread to end, and return at once. A flow is allowed to call this method."""
@@ -322,7 +344,10 @@ class Pump:
         self._is_quiet = False
         if self._wake_descriptor in ready:
             os.eventfd_read(self._wake_descriptor)
-            if not self._stopping.is_set():
+            if self._stops_waiting:
+                for flow in self._flows:
+                    flow.stop_waiting()
+            elif not self._stopping.is_set():
                 self.on_poke()
         return [flows[descriptor] for descriptor in ready if descriptor in flows]
 

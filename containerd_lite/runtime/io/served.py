@@ -62,6 +62,14 @@ class Served:
         """
         return self._pump.wait(idle)
 
+    def stop_waiting(self) -> None:
+        """Discard the output for which a pipe or a socket has no room, now and from now on.
+
+        Call this method before a process is deleted whose output nobody needs. Otherwise the shim
+        could wait up to ten seconds for room.
+        """
+        self._pump.stop_waiting()
+
     def drain(self) -> None:
         """Do nothing, because the thread reads all output even if a sink has failed."""
 

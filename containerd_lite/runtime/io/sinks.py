@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import select
-import socket
-import stat
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
 from ... import limits
-from ...errors import InvalidArgument, ResourceExhausted
+from ...errors import ResourceExhausted
+from ...pipes import PLAIN_FILES, DescriptorSink
 
 #: Maximum number of bytes to read at a time, which is the capacity of a FIFO (pipe(7)).
 CHUNK = 64 << 10
@@ -21,8 +19,6 @@ CHUNK = 64 << 10
 Sink = Callable[[bytes], object]
 #: Target of output: a function that gets bytes, a binary file or a descriptor.
 Target = BinaryIO | Sink | int
-#: Python's file classes that pass bytes to a descriptor without changing the bytes.
-_PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
 class Capture:
@@ -134,66 +130,6 @@ class _SinkCaller:
         pass
 
 
-class DescriptorSink:
-    """A writer that writes to a descriptor without blocking.
-
-    The writer does not set ``O_NONBLOCK`` on the descriptor, because other programs can share the
-    file description. Instead, the writer opens a pipe or a terminal a second time with
-    ``O_NONBLOCK``. For a socket, the writer sets the flag ``MSG_DONTWAIT`` in each call. A write to
-    a regular file never blocks.
-
-    Args:
-        descriptor: The descriptor. The writer uses a duplicate of the descriptor, and does not
-            close the original descriptor.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket: socket.socket | None = None
-        self._is_blocking = False
-        self.descriptor = duplicate(descriptor)
-        mode = os.fstat(self.descriptor).st_mode
-        if stat.S_ISSOCK(mode):
-            self._socket = socket.socket(fileno=self.descriptor)
-        elif not stat.S_ISREG(mode):
-            self._reopen()
-
-    def _reopen(self) -> None:
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        original = self.descriptor
-        try:
-            self.descriptor = os.open(f"/proc/self/fd/{original}", flags)
-        except OSError:  # for instance, the terminal belongs to another user
-            self._is_blocking = True
-        else:
-            os.close(original)
-
-    def write(self, data: memoryview) -> int:
-        """Write some of the bytes, and return the number of written bytes.
-
-        Raise ``BlockingIOError`` if the target has no room for a byte.
-        """
-        if self._socket is not None:
-            return self._socket.send(data, socket.MSG_DONTWAIT)
-        if self._is_blocking:
-            return self._write_if_ready(data)
-        return os.write(self.descriptor, data)
-
-    def _write_if_ready(self, data: memoryview) -> int:
-        poller = select.poll()
-        poller.register(self.descriptor, select.POLLOUT)
-        if not poller.poll(0):
-            raise BlockingIOError
-        return os.write(self.descriptor, data[: select.PIPE_BUF])
-
-    def close(self) -> None:
-        """Close the duplicate of the descriptor."""
-        if self._socket is not None:
-            self._socket.close()
-        elif self.descriptor >= 0:
-            os.close(self.descriptor)
-        self.descriptor, self._socket = -1, None
-
-
 def writer_of(target: Target) -> SinkWriter:
     """Return a writer for a target. The target stays open when the writer is closed."""
     descriptor = descriptor_of(target)
@@ -210,7 +146,7 @@ def descriptor_of(target: object) -> int | None:
     """
     if isinstance(target, int):
         return target
-    if not isinstance(target, _PLAIN_FILES):
+    if not isinstance(target, PLAIN_FILES):
         return None
     try:
         if target.writable():
@@ -218,17 +154,3 @@ def descriptor_of(target: object) -> int | None:
         return target.fileno()
     except io.UnsupportedOperation:  # a buffer can wrap an object without a descriptor
         return None
-
-
-def duplicate(descriptor: int) -> int:
-    """Return a duplicate of a descriptor.
-
-    Raise ``InvalidArgument`` if the descriptor is not open.
-    """
-    try:
-        return os.dup(descriptor)
-    except OSError as error:
-        raise InvalidArgument(
-            f"descriptor {descriptor} cannot be used: {error.strerror}",
-            remedy="Keep the file open, or give PIPE or DEVNULL",
-        ) from error

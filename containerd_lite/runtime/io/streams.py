@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ...arguments import is_binary
 from ...errors import InvalidArgument, NotFound
+from ...interrupt import check
 from ...limits import refused
+from ...pipes import duplicate
 from ...services.tasks import Stdio
 from ...undo import Undo
 from .base import StreamedProcess
@@ -20,7 +22,7 @@ from .ends import FoundEnds, NewEnds
 from .fifos import open_output
 from .pump import Input, Output, Pump
 from .served import Served, nothing, quietly
-from .sinks import CHUNK, Target, descriptor_of, discard, duplicate, writer_of
+from .sinks import CHUNK, Target, descriptor_of, discard, writer_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -254,8 +256,10 @@ class _InputPipe(io.FileIO):
         while view:
             written = super().write(view)
             view = view[written or 0 :]
-            if not written and not self._has_room() and self._poll() is not None:
-                raise BrokenPipeError(errno.EPIPE, "the process has ended")
+            if not written and not self._has_room():
+                check()
+                if self._poll() is not None:
+                    raise BrokenPipeError(errno.EPIPE, "the process has ended")
         return size
 
     def _has_room(self) -> bool:

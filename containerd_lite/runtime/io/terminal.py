@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...errors import ContainerdError, FailedPrecondition
+from ...pipes import duplicate
 from ...services.tasks import Stdio
 from ...undo import Undo
 from .base import StreamedProcess
@@ -15,7 +16,7 @@ from .ends import FoundEnds, NewEnds
 from .local import LocalTerminal
 from .pump import Input, Pump
 from .served import Served, nothing
-from .sinks import CHUNK, duplicate, writer_of
+from .sinks import CHUNK, writer_of
 
 #: The default key sequence that detaches from a process.
 DETACH_KEYS = "ctrl-p,ctrl-q"

@@ -15,6 +15,7 @@ from containerd_lite.errors import (
     FailedPrecondition,
     InvalidArgument,
     NoMatchingPlatform,
+    NotFound,
     Unimplemented,
 )
 from containerd_lite.images.via import Via
@@ -105,6 +106,29 @@ def test_the_daemon_fetches_the_same_metadata(
         image.delete(sync=True)
     assert found[0] == found[-1]
     assert len(found[0]) == 1 + 2 * len(platforms) + 1
+
+
+def test_a_push_of_a_part_by_the_daemon(daemon: Daemon, client: Client, registry: Registry) -> None:
+    """The error says which platforms are missing, as that of a push by the client does."""
+    if daemon.version_info < (2,):
+        pytest.skip("1.7 pushes only to registries that speak TLS")
+    index = images.index_of(
+        {
+            name: images.random_image([700 + number], seed=97, platform=name)
+            for number, name in enumerate(("linux/amd64", "linux/arm64", "linux/s390x"))
+        }
+    )
+    source = images.push(index, registry.host, "part", "latest")
+    image = client.pull(source, platform=["linux/amd64", "linux/s390x"], unpack=False)
+    target = f"{registry.host}/part-by-daemon:1"
+    errors = {}
+    for via in ("client", "daemon"):
+        with pytest.raises(NotFound, match="the content of linux/arm64") as caught:
+            client.push(target, image, via=via)
+        errors[via] = caught.value
+    assert errors["daemon"].message == errors["client"].message
+    assert errors["daemon"].remedy.startswith(errors["client"].remedy)
+    assert 'via="client"' in errors["daemon"].remedy
 
 
 def failing(stage: str, after: float = 0.0) -> Callable[[ProgressEvent], None]:

@@ -87,15 +87,30 @@ def test_a_file_need_not_say_what_it_took(layout: Layout) -> None:
     assert quiet.taken == exported(layout)
 
 
-def test_a_pipe_that_does_not_wait_is_refused(layout: Layout) -> None:
+def test_a_pipe_that_does_not_wait_stays_one(layout: Layout) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    with (
-        open(reading, "rb"),
-        open(writing, "wb", buffering=0) as file,
-        pytest.raises(InvalidArgument, match="non-blocking"),
-    ):
+    found: list[bytes] = []
+    with open(reading, "rb") as source, open(writing, "wb", buffering=0) as file:
+        thread = threading.Thread(target=lambda: found.append(source.read()))
+        thread.start()
         layout.export_images(file, NAME)
+        assert not os.get_blocking(writing)
+        file.close()
+        thread.join()
+    assert found == [exported(layout)]
+
+
+def test_a_raw_file_that_takes_nothing_is_refused(layout: Layout) -> None:
+    class Stuck(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: memoryview) -> None:  # type: ignore[override]
+            return None
+
+    with pytest.raises(InvalidArgument, match="non-blocking"):
+        layout.export_images(Stuck(), NAME)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("is_there", [False, True])
