@@ -294,13 +294,19 @@ class Pump:
         if thread is not None:
             try:
                 self.poke()
-                if thread is not threading.current_thread() and thread.ident is not None:
-                    # If a sink does not return within this time, the thread closes the flows later.
-                    thread.join(_STOP_TIMEOUT)
+                if thread is not threading.current_thread():
+                    self._join(thread)
             finally:
                 self._release_wake_descriptor()
         elif not self._wake_users:
             self._close_flows()
+
+    def _join(self, thread: threading.Thread) -> None:
+        # If a sink does not return within this time, the thread closes the flows later.
+        try:
+            thread.join(_STOP_TIMEOUT)
+        except RuntimeError:  # an interrupt ended ``start`` before the thread began
+            self._drained.wait(_STOP_TIMEOUT)
 
     def __del__(self) -> None:
         # An interrupt can prevent the start of the thread, or a part of ``stop``.

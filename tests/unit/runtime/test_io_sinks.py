@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from containerd_lite.runtime.io import (
     pump,
     sink_of,
 )
+from tests.harness.interrupts import Interrupt
+from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
 from tests.harness.shim import Shim
 
@@ -191,6 +194,55 @@ def test_a_file_takes_all_that_is_written() -> None:
         sink_of(spooled)(b"x" * 20)  # type: ignore[arg-type]
         spooled.seek(0)
         assert spooled.read() == b"x" * 20
+
+
+def test_an_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python cannot join the thread yet. It ends, and closes everything."""
+    files = open_files()
+    original, may_begin = threading.Thread.start, threading.Event()
+
+    def interrupted(*_: object) -> None:
+        raise Interrupt
+
+    def start(thread: Any) -> None:
+        if thread.name == "containerd-lite-io":
+            begin = thread._bootstrap
+            thread._bootstrap = lambda: may_begin.wait(5) and begin()
+            thread._started.wait = interrupted
+        original(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with Streams(None, Capture(10)) as streams:
+            shim = Shim(streams.stdio)
+            with pytest.raises(Interrupt):
+                streams.start(shim)
+            releasing = threading.Timer(0.05, may_begin.set)
+            releasing.start()
+    shim.close()
+    releasing.join()
+    assert wait_until(lambda: open_files() == files, 5)
+
+
+def test_output_that_nobody_needs_does_not_wait() -> None:
+    """Other output still arrives."""
+    reader, writer = os.pipe()
+    err = Capture(10)
+    with Streams(None, writer, err) as streams:
+        shim = Shim(streams.stdio)
+        streams.start(shim)
+        sender = threading.Thread(target=_write_all, args=(shim.stdout, bytes(500_000)))
+        sender.start()
+        assert wait_until(lambda: _is_full(writer), 5)
+        streams.stop_waiting()
+        sender.join()
+        os.write(shim.stderr, b"meanwhile")
+        shim.close()
+        assert streams.wait(5)
+        assert streams.failure is None
+    os.close(reader)
+    os.close(writer)
+    assert err.data == b"meanwhile"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
