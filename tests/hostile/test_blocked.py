@@ -169,6 +169,7 @@ def _names(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "pipe" not in str(path.relative_to(folder))}
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("kind", OPENERS)
 def test_an_import_from_a_file(kind: str, stored: Layout) -> None:
     """The peer is silent from the beginning, or after some bytes, which the file may buffer."""
@@ -181,6 +182,7 @@ def test_an_import_from_a_file(kind: str, stored: Layout) -> None:
         assert os.get_blocking(reading.fileno())
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("kind", OPENERS)
 def test_an_export_to_a_file(kind: str, stored: Layout) -> None:
     """Nobody reads."""
@@ -190,6 +192,7 @@ def test_an_export_to_a_file(kind: str, stored: Layout) -> None:
         assert os.get_blocking(writing.fileno()) == blocks
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("has_peer", [False, True])
 @pytest.mark.parametrize("verb", ["import", "export"])
 def test_a_path_of_a_fifo(verb: str, has_peer: bool, stored: Layout, tmp_path: Path) -> None:
