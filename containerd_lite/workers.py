@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import ParamSpec, TypeVar
 
-from .interrupt import check
+from .interrupt import Interrupt, check
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -62,6 +62,29 @@ class Workers(ThreadPoolExecutor):
             with self._changed:
                 self._changed.wait_for(lambda: not self._busy)
                 self._is_over = True
+
+
+def uncut(call: Callable[[], _T]) -> _T:
+    """Return the result of ``call``, which an exception of a signal handler does not cut off.
+
+    In the main thread, ``call`` runs in another thread. If a signal handler raises an exception,
+    the call is interrupted, and the exception goes on when the call has ended. So a request to the
+    daemon gets the short time that an ``Interrupt`` leaves to it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    interrupt = Interrupt()
+
+    def run() -> _T:
+        with interrupt.watching():
+            return call()
+
+    with Workers(1, "containerd-lite-call") as pool:
+        try:
+            return result_when_done(pool.submit(run))
+        except BaseException:
+            interrupt.set()
+            raise
 
 
 def result_when_done(task: Future[_T]) -> _T:

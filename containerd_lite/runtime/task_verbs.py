@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import images, limits
@@ -27,6 +28,7 @@ from ..records import replace
 from ..services._types import AnyValue, Mount
 from ..services.tasks import Exit, ProcessStatus
 from ..undo import Undo
+from ..workers import uncut
 from . import kept, network
 from .io import SameTargets
 from .io.base import closing_on_failure
@@ -330,15 +332,17 @@ class TaskVerbs(StoredContainer):
             if files := self.network_files():
                 files.write()  # the spec mounts them
             mounts = self._with_label((*self._root_mounts(), *rootfs))
+            create = partial(
+                self.backend.tasks.create,
+                self.id,
+                mounts,
+                None if streams is None else streams.stdio,
+                options_of_task(runtime_options, self.info.runtime_options),
+                checkpoint=checkpoint,
+                runtime_path=runtime_path,
+            )
             with self._deleting_late_task():
-                pid = self.backend.tasks.create(
-                    self.id,
-                    mounts,
-                    None if streams is None else streams.stdio,
-                    options_of_task(runtime_options, self.info.runtime_options),
-                    checkpoint=checkpoint,
-                    runtime_path=runtime_path,
-                )
+                pid = uncut(create)  # if the request is cut off, its shim can stay
         task = Task(self, pid, streams)
         with Undo(task.delete_quietly):
             self._connect_networks(pid)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from contextvars import ContextVar
 
 import pytest
 
 from containerd_lite.images.archive.exporter import _ReadAhead
-from containerd_lite.workers import Workers
+from containerd_lite.interrupt import current_interrupt
+from containerd_lite.workers import Workers, uncut
 from tests.harness.interrupts import Interrupt, InterruptedStart
 
 pytestmark = pytest.mark.interpreter
@@ -84,3 +86,21 @@ def test_an_export_that_is_interrupted_as_it_begins_leaves_no_thread(
         pass
     assert started.thread is not None
     assert not started.thread.is_alive()
+
+
+def test_a_call_that_no_signal_cuts_off() -> None:
+    """The exception of a signal handler goes on when the call has ended."""
+    main = threading.get_ident()
+    steps: list[str] = []
+
+    def call() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        interrupt = current_interrupt()
+        assert interrupt is not None
+        assert interrupt.wait(PATIENCE)
+        steps.append("ended")
+
+    with pytest.raises(KeyboardInterrupt):
+        uncut(call)
+    assert steps == ["ended"]
+    assert uncut(lambda: name.get()) == "nobody"
