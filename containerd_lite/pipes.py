@@ -155,7 +155,7 @@ class _Readiness:
     def __init__(self, file: BinaryIO, descriptor: int, events: int) -> None:
         self._poller = select.poll()
         self._poller.register(descriptor, events)
-        own_socket = _socket_of(file)
+        own_socket = socket_of(file)
         self._seconds = None if own_socket is None else own_socket.gettimeout()
 
     def __call__(self) -> None:
@@ -201,12 +201,12 @@ def _can_wait(file: BinaryIO) -> bool:
         return False
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISSOCK(mode):
-        own_socket = _socket_of(file)
+        own_socket = socket_of(file)
         return own_socket is not None and own_socket.gettimeout() != 0
     return stat.S_ISFIFO(mode) or file.isatty()
 
 
-def _socket_of(file: BinaryIO) -> socket.socket | None:
+def socket_of(file: BinaryIO) -> socket.socket | None:
     """Return the socket that has made a file with ``makefile``, unless the socket uses TLS."""
     found = getattr(getattr(file, "raw", file), "_sock", None)
     return found if type(found) is socket.socket else None

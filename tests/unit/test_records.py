@@ -11,17 +11,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import FrozenInstanceError
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, ClassVar, cast, is_typeddict
+from typing import Any, ClassVar, cast, get_origin, is_typeddict
 
 import pytest
 
 import containerd_lite
 from containerd_lite import records, services
+from containerd_lite.errors import FailedPrecondition
 from containerd_lite.records import field, record
 from tests.wire.peer import Worker
 
@@ -144,12 +146,15 @@ def public_classes() -> set[type]:
     found = {getattr(containerd_lite, name) for name in containerd_lite.__all__}
     for name in PACKAGES:
         package = import_module(f"containerd_lite.{name}")
-        found |= {getattr(package, each) for each in dir(package) if each[0] != "_"}
+        for each in dir(package):
+            with suppress(FailedPrecondition):  # a lane has no package for signatures
+                found |= {getattr(package, each)} if each[0] != "_" else set()
     for module in iter_modules(services.__path__, "containerd_lite.services."):
         for name, value in vars(import_module(module.name)).items():
             if name[0] != "_" and getattr(value, "__module__", "") == module.name:
                 found.add(value)
-    return {each for each in found if isinstance(each, type)}
+    # On Python 3.10, ``Callable[...]`` is an instance of ``type``.
+    return {each for each in found if isinstance(each, type) and get_origin(each) is None}
 
 
 def test_public_objects_say_what_they_are() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import select
+import socket
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
 from ... import limits
 from ...errors import ResourceExhausted
-from ...pipes import PLAIN_FILES, DescriptorSink
+from ...pipes import PLAIN_FILES, DescriptorSink, socket_of
 
 #: Maximum number of bytes to read at a time, which is the capacity of a FIFO (pipe(7)).
 CHUNK = 64 << 10
@@ -142,11 +143,14 @@ def descriptor_of(target: object) -> int | None:
     """Return the descriptor of a target, or ``None`` if the target has no usable descriptor.
 
     If the target is a number, return this number. If the target is a file of Python's own file
-    classes, flush the file, and return its descriptor.
+    classes, flush the file, and return its descriptor. The file of a socket with TLS has no usable
+    descriptor: bytes that were written there would not be encrypted.
     """
     if isinstance(target, int):
         return target
     if not isinstance(target, PLAIN_FILES):
+        return None
+    if isinstance(getattr(target, "raw", None), socket.SocketIO) and socket_of(target) is None:
         return None
     try:
         if target.writable():

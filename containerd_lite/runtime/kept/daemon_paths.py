@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...errors import InvalidArgument
 from ...oci.spec.mounts import Mount, read_mounts
-from ...printable import quoted
+from ...printable import MAX_MESSAGE, quoted
 from .daemon_process import daemon_process
 
 
@@ -25,7 +25,7 @@ def checked_mounts(address: str, mounts: object) -> list[Mount]:
     for mount in found:
         if mount.is_bind and os.path.isabs(mount.source) and _is_missing(address, mount.source):
             raise InvalidArgument(
-                f"mounts: the source {quoted(mount.source)} does not exist",
+                f"mounts: the source {quoted(mount.source, MAX_MESSAGE)} does not exist",
                 remedy="Make the file or the folder first, or mount another path",
             )
     return found
@@ -49,12 +49,13 @@ def check_log_file(address: str, target: str) -> None:
     folder = os.path.dirname(path)
     if _is_missing(address, folder):
         raise InvalidArgument(
-            f"the folder of the log file {quoted(path)} does not exist",
+            f"the folder of the log file {quoted(path, MAX_MESSAGE)} does not exist",
             remedy="Make the folder first, or use another path",
         )
     if os.path.isdir(path) and _is_seen(address, path):
         raise InvalidArgument(
-            f"the log file {quoted(path)} is a folder", remedy="Give the path of a file"
+            f"the log file {quoted(path, MAX_MESSAGE)} is a folder",
+            remedy="Give the path of a file",
         )
 
 

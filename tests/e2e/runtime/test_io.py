@@ -275,6 +275,7 @@ def test_attaching_to_a_running_process(client: Client, busybox: str) -> None:
         assert folder is not None
         streams._ends._folder = None  # as if it had been killed
     os.close(folder._lock)
+    folder._lock = -1
     with attach(stdio, PIPE, PIPE) as again:
         again.start(task)
         assert again.stdin is not None

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import socket
+import ssl
 import tempfile
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ from containerd_lite.runtime.io import (
     pump,
     sink_of,
 )
+from containerd_lite.runtime.io.sinks import descriptor_of
 from tests.harness.interrupts import Interrupt
 from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
@@ -266,3 +268,18 @@ def _drain(reader: int) -> bool:
         return not os.read(reader, 65536)
     except BlockingIOError:
         return True
+
+
+def test_the_file_of_a_socket_with_tls_has_no_descriptor_to_write_to() -> None:
+    """Else the output would go past TLS, and everybody could read it."""
+    context = ssl.create_default_context()
+    ours, theirs = socket.socketpair()
+    with theirs, ours.makefile("wb") as plain:
+        assert descriptor_of(plain) == ours.fileno()
+        with (
+            context.wrap_socket(
+                ours, server_hostname="localhost", do_handshake_on_connect=False
+            ) as secure,
+            secure.makefile("wb") as file,
+        ):
+            assert descriptor_of(file) is None
