@@ -31,7 +31,7 @@ def finish_connect(sock: socket.socket, timeout: float) -> None:
 
     Raises:
         TimeoutError: The peer did not answer in time.
-        OSError: The connect failed. If the socket was shut down, there may be no error.
+        OSError: The connect failed. A socket that was shut down may raise no error.
     """
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
