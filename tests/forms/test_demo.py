@@ -20,7 +20,7 @@ from tests.harness import cache as programs
 from tests.harness.generations import find, newest
 from tests.harness.leaks import traces
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry]
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.turns(2)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGV = [sys.executable, "-u", str(ROOT / "tests" / "demo.py")]

@@ -19,7 +19,11 @@ from tests.harness import debian, images
 from tests.harness.daemon import Daemon
 from tests.unit.images import archives
 
-pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 HERE = images.machine_platform()
 OTHER = "linux/s390x"

@@ -31,7 +31,11 @@ from tests.harness.registry import Registry
 Json = dict[str, Any]
 LOGIN = ("user", "hush-canary")
 
-pytestmark = [pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from tests.harness.screen import Screen
 pytestmark = [
     pytest.mark.daemon,
     pytest.mark.registry,
+    pytest.mark.turns(2),
     pytest.mark.usefixtures("nothing_left", "image"),
 ]
 _PATIENCE = 20.0

@@ -40,7 +40,7 @@ def care(count: Count) -> Care:
     return FULL if count(0, 1) else REDUCED
 
 
-@pytest.mark.turns(4)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_growth(shape: Shape, care: Care) -> None:
     size, found = measuring.judged_growth(shape, care)

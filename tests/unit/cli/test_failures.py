@@ -20,7 +20,7 @@ from containerd_lite.errors import ContainerdError, PermissionDenied, ResourceEx
 from containerd_lite.system import of_system
 from tests.unit.registry.scripted import Scripted, reply
 
-pytestmark = pytest.mark.interpreter
+pytestmark = [pytest.mark.interpreter, pytest.mark.turns(2)]
 
 BECOME_NOBODY = """
 import os

@@ -15,7 +15,7 @@ import pytest
 
 from containerd_lite.cli import main
 
-pytestmark = pytest.mark.interpreter
+pytestmark = [pytest.mark.interpreter, pytest.mark.turns(2)]
 
 Done = subprocess.CompletedProcess[str]
 Command = tuple[str, ...]

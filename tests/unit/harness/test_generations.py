@@ -14,6 +14,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.generations import GENERATIONS, NEWEST, OLDEST, Programs, available, by_turns
 from tests.unit.harness.tree import Tree
 
+pytestmark = pytest.mark.turns(2)
+
 TESTS = """
 import pytest
 
