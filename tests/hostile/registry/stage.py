@@ -35,7 +35,7 @@ FORMS = (SECRET.encode(), ME.basic().removeprefix("Basic ").encode())
 #: A case that takes longer hangs (seconds); one that waits has a deadline far below it.
 HANGING = 5.0
 #: How long a client of the stage waits for a byte (seconds).
-STALL = 0.5
+STALL = 1.0
 STATUSES = (301, 302, 303, 307, 308)
 
 _LEVELS = {
