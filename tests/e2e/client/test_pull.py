@@ -20,7 +20,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 #: `ctr images pull` of 1.7 and later goes through the daemon unless told not to; that of 2.x
 #: fetches other platforms' manifests and configs, too, unless told not to.

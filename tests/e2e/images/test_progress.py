@@ -29,7 +29,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.overall import Told, sizes_of
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 MOVING = ("downloading", "uploading")
 #: Three failures in a row would be too many for a blob of which nothing arrives between them.

@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.registry,
     pytest.mark.generations,
+    pytest.mark.turns(2),
     pytest.mark.usefixtures("nothing_left"),
 ]
 

@@ -32,7 +32,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 def told(daemon: Daemon, namespace: str, id: str) -> Any:

@@ -47,7 +47,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.screen import Screen
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 #: A client that runs a process and waits for what is typed to it.

@@ -30,7 +30,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.interrupts import Interrupt, Tracer
 from tests.harness.process import wait_until
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 _PATIENCE = 10.0
 
 

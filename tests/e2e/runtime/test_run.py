@@ -39,7 +39,12 @@ from tests.harness.registry import Registry
 _PATIENCE = 10.0
 Count = Callable[[int, int], int]
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.turns(2),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 @pytest.mark.generations
