@@ -89,10 +89,10 @@ _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
     (("--dns-option",), "dns_options", "OPTION"),
     (("--add-host",), "extra_hosts", "NAME:ADDRESS"),
 )
-#: What the command line adds to the explanations of the library.
+#: The command line adds these sentences to the explanations of the library.
 _OWN = {
     "no_new_privileges": "This option sets it to false.",
-    "entrypoint": "The option takes one word; an empty word is no entrypoint.",
+    "entrypoint": "The option takes one word; an empty word removes the entrypoint.",
     "network": "NAME is a CNI network of the machine.",
 }
 

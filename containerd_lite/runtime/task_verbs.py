@@ -86,7 +86,7 @@ class TaskVerbs(StoredContainer):
         The daemon does not know this time. If ``start`` or ``Client.run`` with ``detach=True`` has
         started the task, a label of the container has it, also when the task is stopped. Else it is
         the time when the first process was created, if this process runs on this machine.
-        Otherwise, and if there is no task, it is ``None``.
+        Otherwise, and without a task, the time is ``None``.
         """
         status = self._task_status()
         if status is None:

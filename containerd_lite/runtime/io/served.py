@@ -65,8 +65,8 @@ class Served:
     def stop_waiting(self) -> None:
         """Discard the output for which a pipe or a socket has no room, now and from now on.
 
-        Call this method before a process is deleted whose output nobody needs. Otherwise the shim
-        could wait up to ten seconds for room.
+        If nobody needs the output of a process, call this method before you delete the process.
+        Otherwise the shim could wait up to ten seconds for room.
         """
         self._pump.stop_waiting()
 
